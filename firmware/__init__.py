@@ -1,0 +1,1 @@
+"""What touches the world: meters, panel, the devices of a home."""

@@ -1,0 +1,1 @@
+"""Meter reader: what was generated and used, signed and never lost."""

@@ -1,0 +1,1 @@
+"""A street of real processes: simulated meters and devices, started, fed and audited."""
