@@ -1,7 +1,7 @@
 """Energo's metadata, packages and C build.
 
-One distribution for one application. Import packages are plain, as the folders are; those under ``tools/``
-(no package itself) are mapped by ``package_dir``. ``pyproject.toml`` has the build system and the tools' settings.
+One distribution for one application. Import packages are plain, as the folders are; those under ``tools/`` (no
+package itself) are mapped by ``package_dir``. ``pyproject.toml`` has the build system and the tools' settings.
 """
 
 from pathlib import Path
