@@ -1,0 +1,162 @@
+"""The two matchers: what trades are made, on the exchange and in the live market.
+
+Promises: integers only; the same input gives the same output on every machine; a refusal changes nothing and says
+what to do; memory is bounded by what the caller announces. Refuses: anything out of its bounds, before it computes.
+The rules are in matcher.h, the definition in reference.py, which takes the same calls: either can be handed to the
+ledger.
+
+Units: energy in Wh; prices and fees in money units (10^-8 of the currency) per Wh.
+"""
+
+from collections.abc import Sequence
+
+from ._matcher import ffi, lib
+from .columns import Column, column_of, new_column, same_length
+from .errors import (
+    ColumnRefused,
+    CommandRejected,
+    DocumentRefused,
+    Fault,
+    InstrumentRefused,
+    MatcherRefused,
+    NetworkRefused,
+    NotYet,
+    OrderRefused,
+    Rejection,
+    ResultsTooSmall,
+    refusal_of,
+)
+from .exchange import (
+    COMMAND,
+    RESULT,
+    Book,
+    Canceled,
+    Event,
+    Fill,
+    Kind,
+    Level,
+    Reason,
+    Rejected,
+    Rest,
+    Resting,
+    Result,
+    decode_results,
+    pack_commands,
+)
+from .network import BUSES_MAX, BUY, ORDERS_MAX, PRICE_MAX, QUANTITY_MAX, SELL, Bus, Clearing, Order, clear_with
+
+__all__ = [
+    # calls
+    "clear", "clear_arrays", "OrderBook",
+    # the live market
+    "Bus", "Order", "Clearing", "BUY", "SELL", "BUSES_MAX", "ORDERS_MAX", "PRICE_MAX", "QUANTITY_MAX",
+    # the exchange
+    "Book", "Kind", "Event", "Reason", "Rejection", "Fill", "Rest", "Canceled", "Rejected", "Result", "Resting",
+    "Level", "COMMAND", "RESULT", "decode_results", "pack_commands",
+    # errors
+    "MatcherRefused", "ColumnRefused", "NetworkRefused", "OrderRefused", "InstrumentRefused", "CommandRejected",
+    "ResultsTooSmall", "DocumentRefused", "NotYet",
+]  # fmt: skip
+
+
+def clear(network: Sequence[Bus], orders: Sequence[Order]) -> Clearing:
+    """Clears orders on a network, root first and parents before children.
+
+    Raises NetworkRefused or OrderRefused, naming the bus or the order.
+    """
+    return clear_with(clear_arrays, network, orders)
+
+
+def clear_arrays(
+    parent: Column,
+    fee: Column,
+    capacity_up: Column,
+    capacity_down: Column,
+    bus: Column,
+    side: Column,
+    price: Column,
+    quantity: Column,
+    bus_rank: Column | None = None,
+) -> tuple[memoryview, memoryview, memoryview]:
+    """One clearing from arrays of signed 64-bit integers, without a Python object an order.
+
+    By bus, in topological order, root first with parent -1: parent, fee, capacity_up (towards the root) and
+    capacity_down in Wh (-1 is none), bus_rank (without it, the bus's index; equal ranks go by index). By order: bus,
+    side (0 buy, 1 sell), price, quantity in Wh (-1 is without limit: the public grid, at the root only).
+
+    Returns (traded in Wh by order, price by bus, flow in Wh by child bus, positive towards the root), as memoryviews of
+    format "q". Raises ColumnRefused, NetworkRefused or OrderRefused.
+    """
+    buses = {"parent": parent, "fee": fee, "capacity_up": capacity_up, "capacity_down": capacity_down}
+    orders = {"bus": bus, "side": side, "price": price, "quantity": quantity}
+    if bus_rank is not None:
+        buses["bus_rank"] = bus_rank
+    bus_columns = {name: column_of(name, values) for name, values in buses.items()}
+    order_columns = {name: column_of(name, values) for name, values in orders.items()}
+    bus_count = same_length(bus_columns)
+    order_count = same_length(order_columns)
+    parents, fees, ups, downs, *ranks = (ffi.from_buffer("int64_t[]", column) for column in bus_columns.values())
+    at, sides, limits, quantities = (ffi.from_buffer("int64_t[]", column) for column in order_columns.values())
+
+    words = lib.energo_clear_words(bus_count, order_count)  # 0 out of bounds, which energo_clear then names
+    workspace = ffi.new("uint64_t[]", max(words, 1))
+    where = ffi.new("int64_t *")
+    traded, prices, flows = new_column(order_count), new_column(bus_count), new_column(bus_count)
+    fault = lib.energo_clear(
+        workspace, words, bus_count, parents, fees, ups, downs, ranks[0] if ranks else ffi.NULL,
+        order_count, at, sides, limits, quantities,
+        ffi.from_buffer("int64_t[]", traded), ffi.from_buffer("int64_t[]", prices),
+        ffi.from_buffer("int64_t[]", flows), where,
+    )  # fmt: skip
+    if fault:
+        raise refusal_of(Fault(fault), where[0])
+    return traded, prices, flows
+
+
+class OrderBook(Book):
+    """The limit order book of one instrument, in C."""
+
+    def __init__(self, *, capacity: int, tick: int, lowest: int, highest: int, hash_key: bytes | None = None) -> None:
+        super().__init__(capacity=capacity, tick=tick, lowest=lowest, highest=highest, hash_key=hash_key)
+        if hash_key is None:
+            # The interpreter's own keyed hash of bytes gives each process a secret without a source of randomness.
+            hash_key = b"".join((hash(text) % 2**64).to_bytes(8, "little") for text in (b"ids, low", b"ids, high"))
+        ticks = (highest - lowest) // tick
+        words = lib.energo_book_words(capacity, ticks)
+        assert words > 0, "Book checks the same bounds as the C"
+        self._words = ffi.new("uint64_t[]", words)  # the book lives in here
+        self._book = lib.energo_book_init(
+            self._words,
+            capacity,
+            lowest // tick,
+            ticks,
+            int.from_bytes(hash_key[:8], "little"),
+            int.from_bytes(hash_key[8:], "little"),
+        )
+        self._consumed = ffi.new("int64_t *")
+
+    def __len__(self) -> int:
+        return lib.energo_book_live(self._book)
+
+    def _run(self, commands: object, count: int, results: object, room: int, quiet: bool) -> tuple[int, int]:
+        written = lib.energo_book_run(
+            self._book,
+            ffi.from_buffer("uint8_t[]", commands),
+            count,
+            ffi.from_buffer("uint8_t[]", results, require_writable=True),
+            room,
+            quiet,
+            self._consumed,
+        )
+        return self._consumed[0], written
+
+    def _depth(self, side: int, levels: int) -> list[Level]:
+        columns = [ffi.new("int64_t[]", levels) for _ in range(3)]
+        count = lib.energo_book_depth(self._book, side, levels, *columns)
+        return [Level(*(column[i] for column in columns)) for i in range(count)]
+
+    def _dump(self) -> bytes:
+        count = len(self)
+        commands = bytearray(count * COMMAND.size)
+        lib.energo_book_dump(self._book, ffi.from_buffer("uint8_t[]", commands, require_writable=True), count)
+        return bytes(commands)

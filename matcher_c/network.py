@@ -1,0 +1,187 @@
+"""One clearing in named things: buses, orders, and what came out. Both implementations share this layer.
+
+`clear_with` turns buses and orders into the arrays of interfaces.md section 3, has them cleared, and works out who pays
+what. It promises that money in equals money out to the last unit; it knows no rule of matching.
+
+Units: Wh; money units (10^-8 of the currency); prices and fees in money units per Wh.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .columns import Column, new_column
+from .errors import NetworkRefused, OrderRefused
+
+BUY = 0
+SELL = 1
+BUSES_MAX = 2**20  # sums of quantities stay below 2^53, sums of fees below 2^52; also what a crafted file can cost
+ORDERS_MAX = 2**20  # of one clearing
+PRICE_MAX = 2**31 - 1  # magnitude of prices, and of fees: price x quantity then fits 63 bits
+QUANTITY_MAX = 2**32 - 1  # of one order
+
+
+@dataclass(frozen=True, slots=True)
+class Bus:
+    """A point where things connect, and the edge to its parent."""
+
+    id: str
+    parent: str | None = None
+    """Its parent's id; None for the root, and for it alone. Parents stand before their children."""
+    fee: int = 0
+    """Money units per Wh over the edge, either way."""
+    capacity_up: int | None = None
+    """Wh per slot towards the root; None is without limit."""
+    capacity_down: int | None = None
+    rank: int | None = None
+    """Who comes first where limits tie; None is its place in the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An intention at a bus."""
+
+    id: str
+    bus: str
+    side: int
+    """BUY or SELL."""
+    price: int
+    """Limit."""
+    quantity: int | None
+    """Wh; None is without limit: the public grid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clearing:
+    """What a slot's clearing decided, by the ids that went in."""
+
+    traded: dict[str, int]
+    """Wh by order."""
+    prices: dict[str, int]
+    """By bus."""
+    flows: dict[str, int]
+    """Wh by child bus, positive towards the root."""
+    payments: dict[str, int]
+    """Money by order; positive receives."""
+    operator: int
+    """Money from fees and congestion: exactly what the payments leave over."""
+    objective: int
+    """Money: buyers' limits less sellers' limits less fees, each times energy."""
+
+
+class ClearArrays(Protocol):
+    """The array form of a clearing, `matcher_c.clear_arrays` or `matcher_c.reference.clear_arrays`."""
+
+    def __call__(
+        self,
+        parent: Column,
+        fee: Column,
+        capacity_up: Column,
+        capacity_down: Column,
+        bus: Column,
+        side: Column,
+        price: Column,
+        quantity: Column,
+        bus_rank: Column | None = None,
+    ) -> tuple[memoryview, memoryview, memoryview]: ...
+
+
+def clear_with(clear_arrays: ClearArrays, network: Sequence[Bus], orders: Sequence[Order]) -> Clearing:
+    """Clears orders on a network, root first and parents before children.
+
+    Raises NetworkRefused or OrderRefused, naming the bus or the order by its id.
+    """
+    index = _index_of(network)
+    for order in orders:
+        if order.bus not in index:
+            raise OrderRefused(f"order {order.id!r}: place it at a bus of the network, not at {order.bus!r}", None)
+        if order.quantity is not None and order.quantity < 1:  # -1 means the grid in the arrays only
+            raise OrderRefused(
+                f"order {order.id!r}: give a quantity from 1 to 4294967295 Wh, or none for the grid", None
+            )
+        if not _fit_words(order.side, order.price, order.quantity):
+            raise OrderRefused(f"order {order.id!r}: give numbers that fit 64 bits", None)
+    if len({order.id for order in orders}) != len(orders):
+        seen: set[str] = set()
+        for order in orders:
+            if order.id in seen:
+                raise OrderRefused(f"order {order.id!r}: give each order an id of its own", None)
+            seen.add(order.id)
+    try:
+        traded, price, flow = clear_arrays(
+            _column([index[bus.parent] if bus.parent is not None else -1 for bus in network]),
+            _column([bus.fee for bus in network]),
+            _column([-1 if bus.capacity_up is None else bus.capacity_up for bus in network]),
+            _column([-1 if bus.capacity_down is None else bus.capacity_down for bus in network]),
+            _column([index[order.bus] for order in orders]),
+            _column([order.side for order in orders]),
+            _column([order.price for order in orders]),
+            _column([-1 if order.quantity is None else order.quantity for order in orders]),
+            _column([place if bus.rank is None else bus.rank for place, bus in enumerate(network)]),
+        )
+    except NetworkRefused as refused:
+        if refused.index is None:
+            raise
+        raise NetworkRefused(f"bus {network[refused.index].id!r}: {refused.reason}", None) from None
+    except OrderRefused as refused:
+        if refused.index is None:
+            raise
+        raise OrderRefused(f"order {orders[refused.index].id!r}: {refused.reason}", None) from None
+    return _named(network, orders, index, traded, price, flow)
+
+
+def _index_of(network: Sequence[Bus]) -> dict[str, int]:
+    index: dict[str, int] = {}
+    for place, bus in enumerate(network):
+        if bus.id in index:
+            raise NetworkRefused(f"bus {bus.id!r}: give each bus an id of its own", None)
+        if bus.parent is not None and bus.parent not in index:
+            raise NetworkRefused(f"bus {bus.id!r}: put its parent {bus.parent!r} before it", None)
+        for capacity in (bus.capacity_up, bus.capacity_down):
+            if capacity is not None and capacity < 0:  # -1 means none in the arrays only
+                raise NetworkRefused(f"bus {bus.id!r}: give a capacity of 0 Wh or more, or none", None)
+        if not _fit_words(bus.fee, bus.capacity_up, bus.capacity_down, bus.rank):
+            raise NetworkRefused(f"bus {bus.id!r}: give numbers that fit 64 bits", None)
+        index[bus.id] = place
+    return index
+
+
+def _fit_words(*values: int | None) -> bool:
+    return all(value is None or -(2**63) <= value < 2**63 for value in values)
+
+
+def _column(values: list[int]) -> memoryview:
+    column = new_column(len(values))
+    for i, value in enumerate(values):
+        column[i] = value
+    return column
+
+
+def _named(
+    network: Sequence[Bus],
+    orders: Sequence[Order],
+    index: dict[str, int],
+    traded: memoryview,
+    price: memoryview,
+    flow: memoryview,
+) -> Clearing:
+    payments: dict[str, int] = {}
+    objective = 0
+    for i, order in enumerate(orders):
+        sign = 1 if order.side == SELL else -1
+        payments[order.id] = sign * traded[i] * price[index[order.bus]]
+        objective -= sign * traded[i] * order.price
+    operator = 0
+    for b, bus in enumerate(network):
+        if bus.parent is not None:
+            operator += flow[b] * (price[index[bus.parent]] - price[b])
+            objective -= bus.fee * abs(flow[b])
+    assert sum(payments.values()) + operator == 0, "a clearing did not balance; keep its input, this is a bug"
+    return Clearing(
+        traded={order.id: traded[i] for i, order in enumerate(orders)},
+        prices={bus.id: price[b] for b, bus in enumerate(network)},
+        flows={bus.id: flow[b] for b, bus in enumerate(network) if bus.parent is not None},
+        payments=payments,
+        operator=operator,
+        objective=objective,
+    )
