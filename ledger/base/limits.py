@@ -34,8 +34,8 @@ MEMPOOL_PER_FEED_MAX: Final = 3_000  # a month of slots that a home brings back 
 
 # Orders that one account may have at rest: bounds the book and the state.
 ORDERS_PER_ACCOUNT_MAX: Final = 32
-BOOK_CAPACITY: Final = 65_536  # orders of one instrument
-INSTRUMENT_PRICE_MAX: Final = 2**20 - 1  # ticks of one money unit per Wh: up to 10.48 per kWh
+BOOK_CAPACITY: Final = 4_096  # orders of one instrument: more than 31 homes can have
+INSTRUMENT_PRICE_MAX: Final = 200_000  # money units per Wh: 2.00 per kWh; a book costs memory for each of its ticks
 
 # A local request to a socket of ours.
 LOCAL_REQUEST_BYTES_MAX: Final = 64 * 1024

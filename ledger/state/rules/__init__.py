@@ -1,0 +1,1 @@
+"""One small module of rules per subject. Each changes the state by free functions and refuses with `Refused`."""
