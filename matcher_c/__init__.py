@@ -8,7 +8,10 @@ ledger.
 Units: energy in Wh; prices and fees in money units (10^-8 of the currency) per Wh.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ._matcher import ffi, lib
 from .columns import Column, column_of, new_column, same_length
@@ -45,6 +48,9 @@ from .exchange import (
 )
 from .network import BUSES_MAX, BUY, ORDERS_MAX, PRICE_MAX, QUANTITY_MAX, SELL, Bus, Clearing, Order, clear_with
 
+if TYPE_CHECKING:
+    from .columns import Words
+
 __all__ = [
     # calls
     "clear", "clear_arrays", "OrderBook",
@@ -77,15 +83,15 @@ def clear_arrays(
     price: Column,
     quantity: Column,
     bus_rank: Column | None = None,
-) -> tuple[memoryview, memoryview, memoryview]:
+) -> tuple[Words, Words, Words]:
     """One clearing from arrays of signed 64-bit integers, without a Python object an order.
 
     By bus, in topological order, root first with parent -1: parent, fee, capacity_up (towards the root) and
     capacity_down in Wh (-1 is none), bus_rank (without it, the bus's index; equal ranks go by index). By order: bus,
     side (0 buy, 1 sell), price, quantity in Wh (-1 is without limit: the public grid, at the root only).
 
-    Returns (traded in Wh by order, price by bus, flow in Wh by child bus, positive towards the root), as memoryviews of
-    format "q". Raises ColumnRefused, NetworkRefused or OrderRefused.
+    Returns (traded in Wh by order, price by bus, flow in Wh by child bus, positive towards the root), as arrays of format
+    "q". Raises ColumnRefused, NetworkRefused or OrderRefused.
     """
     buses = {"parent": parent, "fee": fee, "capacity_up": capacity_up, "capacity_down": capacity_down}
     orders = {"bus": bus, "side": side, "price": price, "quantity": quantity}

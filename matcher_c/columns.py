@@ -1,21 +1,25 @@
-"""Arrays of 64-bit integers without a library: numpy, array.array, memoryview and plain sequences all go in.
+"""Arrays of signed 64-bit integers: numpy, array.array, memoryview and plain sequences go in, array.array comes out."""
 
-What comes out is a memoryview of format "q": indexable, sliceable, comparable with array.array, and a buffer for numpy.
-"""
+from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from .errors import ColumnRefused
 
+if TYPE_CHECKING:
+    Words: TypeAlias = array[int]
+    """An array of format "q"."""
+
 # Any object with a buffer of signed 64-bit integers (numpy int64, array.array("q"), memoryview), or a sequence of ints.
 # numpy's type cannot be named here without importing it, and collections.abc.Buffer needs Python 3.12.
-Column: TypeAlias = memoryview | Sequence[int] | object
+Column: TypeAlias = object
 
 
-def new_column(count: int) -> memoryview:
-    """A column of zeros. One word more is allocated, because an empty buffer cannot be cast."""
-    return memoryview(bytearray(8 * (count + 1))).cast("q")[:count]
+def new_column(count: int) -> Words:
+    """`count` zeros."""
+    return array("q", bytes(8 * count))
 
 
 def column_of(name: str, values: Column) -> memoryview:
@@ -26,21 +30,19 @@ def column_of(name: str, values: Column) -> memoryview:
     try:
         view = memoryview(values)  # type: ignore[arg-type]
     except TypeError:
-        return _packed(name, values)
+        view = memoryview(_packed(name, values))
     if view.ndim != 1 or view.itemsize != 8 or view.format not in ("q", "l") or not view.c_contiguous:
         raise ColumnRefused(f"{name}: give a contiguous one-dimensional array of signed 64-bit integers")
     return view
 
 
-def _packed(name: str, values: object) -> memoryview:
+def _packed(name: str, values: object) -> Words:
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise ColumnRefused(f"{name}: give an array of signed 64-bit integers or a sequence of ints")
-    column = new_column(len(values))
-    for i, value in enumerate(values):
-        if not isinstance(value, int) or not -(2**63) <= value < 2**63:
-            raise ColumnRefused(f"{name}: entry {i} is not a signed 64-bit integer")
-        column[i] = value
-    return column
+    try:
+        return array("q", values)
+    except (TypeError, OverflowError):
+        raise ColumnRefused(f"{name}: give whole numbers that fit a signed 64-bit integer") from None
 
 
 def same_length(columns: dict[str, memoryview]) -> int:

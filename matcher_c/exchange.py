@@ -6,7 +6,6 @@ its two subclasses, in C and in reference.py, do the matching. One command is ca
 """
 
 import struct
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple, Self, TypeAlias
@@ -139,7 +138,7 @@ def decode_results(results: bytes | bytearray | memoryview, count: int, tick: in
     return decoded
 
 
-class Book(ABC):
+class Book:
     """The limit order book of one instrument. Not for two threads at once."""
 
     def __init__(self, *, capacity: int, tick: int, lowest: int, highest: int, hash_key: bytes | None = None) -> None:
@@ -171,18 +170,18 @@ class Book(ABC):
 
     # What an implementation brings. Prices are in ticks here.
 
-    @abstractmethod
-    def _run(self, commands: object, count: int, results: object, room: int, quiet: bool) -> tuple[int, int]: ...
+    def _run(self, commands: object, count: int, results: object, room: int, quiet: bool) -> tuple[int, int]:
+        raise NotImplementedError
 
-    @abstractmethod
-    def _depth(self, side: int, levels: int) -> list[Level]: ...
+    def _depth(self, side: int, levels: int) -> list[Level]:
+        raise NotImplementedError
 
-    @abstractmethod
-    def _dump(self) -> bytes: ...
+    def _dump(self) -> bytes:
+        raise NotImplementedError
 
-    @abstractmethod
     def __len__(self) -> int:
         """How many orders rest."""
+        raise NotImplementedError
 
     # What a caller uses.
 

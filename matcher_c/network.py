@@ -6,12 +6,17 @@ what. It promises that money in equals money out to the last unit; it knows no r
 Units: Wh; money units (10^-8 of the currency); prices and fees in money units per Wh.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from .columns import Column, new_column
+from .columns import Column
 from .errors import NetworkRefused, OrderRefused
+
+if TYPE_CHECKING:
+    from .columns import Words
 
 BUY = 0
 SELL = 1
@@ -83,7 +88,7 @@ class ClearArrays(Protocol):
         price: Column,
         quantity: Column,
         bus_rank: Column | None = None,
-    ) -> tuple[memoryview, memoryview, memoryview]: ...
+    ) -> tuple[Words, Words, Words]: ...
 
 
 def clear_with(clear_arrays: ClearArrays, network: Sequence[Bus], orders: Sequence[Order]) -> Clearing:
@@ -92,7 +97,11 @@ def clear_with(clear_arrays: ClearArrays, network: Sequence[Bus], orders: Sequen
     Raises NetworkRefused or OrderRefused, naming the bus or the order by its id.
     """
     index = _index_of(network)
+    ids: set[str] = set()
     for order in orders:
+        if order.id in ids:
+            raise OrderRefused(f"order {order.id!r}: give each order an id of its own", None)
+        ids.add(order.id)
         if order.bus not in index:
             raise OrderRefused(f"order {order.id!r}: place it at a bus of the network, not at {order.bus!r}", None)
         if order.quantity is not None and order.quantity < 1:  # -1 means the grid in the arrays only
@@ -101,23 +110,17 @@ def clear_with(clear_arrays: ClearArrays, network: Sequence[Bus], orders: Sequen
             )
         if not _fit_words(order.side, order.price, order.quantity):
             raise OrderRefused(f"order {order.id!r}: give numbers that fit 64 bits", None)
-    if len({order.id for order in orders}) != len(orders):
-        seen: set[str] = set()
-        for order in orders:
-            if order.id in seen:
-                raise OrderRefused(f"order {order.id!r}: give each order an id of its own", None)
-            seen.add(order.id)
     try:
         traded, price, flow = clear_arrays(
-            _column([index[bus.parent] if bus.parent is not None else -1 for bus in network]),
-            _column([bus.fee for bus in network]),
-            _column([-1 if bus.capacity_up is None else bus.capacity_up for bus in network]),
-            _column([-1 if bus.capacity_down is None else bus.capacity_down for bus in network]),
-            _column([index[order.bus] for order in orders]),
-            _column([order.side for order in orders]),
-            _column([order.price for order in orders]),
-            _column([-1 if order.quantity is None else order.quantity for order in orders]),
-            _column([place if bus.rank is None else bus.rank for place, bus in enumerate(network)]),
+            [index[bus.parent] if bus.parent is not None else -1 for bus in network],
+            [bus.fee for bus in network],
+            [-1 if bus.capacity_up is None else bus.capacity_up for bus in network],
+            [-1 if bus.capacity_down is None else bus.capacity_down for bus in network],
+            [index[order.bus] for order in orders],
+            [order.side for order in orders],
+            [order.price for order in orders],
+            [-1 if order.quantity is None else order.quantity for order in orders],
+            [place if bus.rank is None else bus.rank for place, bus in enumerate(network)],
         )
     except NetworkRefused as refused:
         if refused.index is None:
@@ -150,20 +153,13 @@ def _fit_words(*values: int | None) -> bool:
     return all(value is None or -(2**63) <= value < 2**63 for value in values)
 
 
-def _column(values: list[int]) -> memoryview:
-    column = new_column(len(values))
-    for i, value in enumerate(values):
-        column[i] = value
-    return column
-
-
 def _named(
     network: Sequence[Bus],
     orders: Sequence[Order],
     index: dict[str, int],
-    traded: memoryview,
-    price: memoryview,
-    flow: memoryview,
+    traded: Words,
+    price: Words,
+    flow: Words,
 ) -> Clearing:
     payments: dict[str, int] = {}
     objective = 0

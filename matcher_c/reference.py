@@ -15,13 +15,19 @@ the grid needs no place of its own: a trade has two sides, and what is not a hom
 It takes the same calls as the C (`clear`, `clear_arrays`, `OrderBook`) and raises the same errors.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .columns import Column, column_of, new_column, same_length
 from .errors import Fault, Rejection, refusal_of
 from .exchange import COMMAND, QUANTITY_MAX, RESULT, Book, Event, Kind, Level, Reason
 from .network import BUSES_MAX, BUY, ORDERS_MAX, PRICE_MAX, SELL, Bus, Clearing, Order, clear_with
+
+if TYPE_CHECKING:
+    from .columns import Words
 
 # ---- the clearing ----
 
@@ -91,7 +97,7 @@ class _Offer:
     path: tuple[tuple[int, int], ...]
     """the edges from the seller on, each as its child bus and +1 (up) or -1 (down)"""
 
-    def over(self, bus: int, direction: int, cost: int) -> "_Offer":
+    def over(self, bus: int, direction: int, cost: int) -> _Offer:
         money, grid, rank = self.worth
         return _Offer((money + cost, grid, rank), self.group, (*self.path, (bus, direction)))
 
@@ -106,7 +112,7 @@ def clear_arrays(
     price: Column,
     quantity: Column,
     bus_rank: Column | None = None,
-) -> tuple[memoryview, memoryview, memoryview]:
+) -> tuple[Words, Words, Words]:
     """(traded by order, price by bus, flow by child bus) of one clearing; see matcher_c.clear_arrays."""
     buses = {"parent": parent, "fee": fee, "capacity_up": capacity_up, "capacity_down": capacity_down}
     orders = {"bus": bus, "side": side, "price": price, "quantity": quantity}
@@ -239,9 +245,7 @@ def _trade(network: _Network, offer: _Offer, buyer: _Group) -> None:
         network.flow[bus] += direction * quantity
 
 
-def _results(
-    network: _Network, groups: list[_Group], quantities: list[int]
-) -> tuple[memoryview, memoryview, memoryview]:
+def _results(network: _Network, groups: list[_Group], quantities: list[int]) -> tuple[Words, Words, Words]:
     traded = new_column(len(quantities))
     for group in groups:
         for order, share in _shares(group, quantities):
