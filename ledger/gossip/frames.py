@@ -1,0 +1,127 @@
+"""Bytes to messages and back: a frame is a 4-byte length, a type byte and a payload in canonical form.
+
+This is the one door for bytes from peers: `decode` returns a message or raises `DecodeError`, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from ledger.base import codec
+from ledger.base.codec import of_length, want, want_list
+from ledger.base.errors import DecodeError
+from ledger.base.limits import FRAME_BYTES_MAX, TRANSACTION_BYTES_MAX
+from ledger.simplex.messages import (
+    BodyRequest,
+    Certificate,
+    CertificateRequest,
+    Message,
+    Proposal,
+    Status,
+    Vote,
+    decode_body_request,
+    decode_certificate,
+    decode_certificate_request,
+    decode_proposal,
+    decode_status,
+    decode_vote,
+    encode_vote,
+)
+from ledger.state.blocks import Block, decode_block
+from ledger.state.mempool import SHORT_ID_BYTES
+
+from .flood import Have, Transaction, Want
+from .sync import Range, RangeRequest, decode_range, decode_range_request
+
+LENGTH_BYTES: Final = 4
+BOOT_ID_BYTES: Final = 8
+
+AnyMessage = Message | Transaction | Have | Want | RangeRequest | Range
+
+VOTE: Final = 10
+CERTIFICATE: Final = 11
+PROPOSAL: Final = 12
+STATUS: Final = 13
+CERTIFICATE_REQUEST: Final = 14
+BODY_REQUEST: Final = 15
+BODY: Final = 16
+RANGE_REQUEST: Final = 20
+RANGE: Final = 21
+TRANSACTION: Final = 30
+HAVE: Final = 31
+WANT: Final = 32
+
+
+def encode(message: AnyMessage, boot_id: bytes) -> bytes:
+    """A whole frame. The boot id goes with votes only: two of one key at once betray a cloned card."""
+    match message:
+        case Vote():
+            kind, payload = VOTE, boot_id + encode_vote(message)
+        case Certificate():
+            kind, payload = CERTIFICATE, message.encoded
+        case Proposal():
+            kind, payload = PROPOSAL, message.encoded
+        case Block():
+            kind, payload = BODY, message.encoded
+        case Status():
+            kind, payload = STATUS, codec.encode(tuple(message))
+        case CertificateRequest():
+            kind, payload = CERTIFICATE_REQUEST, codec.encode(tuple(message))
+        case BodyRequest():
+            kind, payload = BODY_REQUEST, codec.encode(tuple(message))
+        case RangeRequest():
+            kind, payload = RANGE_REQUEST, codec.encode(tuple(message))
+        case Range():
+            kind, payload = RANGE, codec.encode(tuple(message))
+        case Transaction():
+            kind, payload = TRANSACTION, message.raw
+        case Have():
+            kind, payload = HAVE, codec.encode(tuple(message))
+        case Want():
+            kind, payload = WANT, codec.encode(tuple(message))
+    assert len(payload) + 1 <= FRAME_BYTES_MAX, "our own frames keep the bound that peers hold us to"
+    return (len(payload) + 1).to_bytes(LENGTH_BYTES, "big") + bytes((kind,)) + payload
+
+
+def _vote(raw: bytes) -> Vote:
+    return decode_vote(raw[BOOT_ID_BYTES:])
+
+
+def _transaction(raw: bytes) -> Transaction:
+    if not 0 < len(raw) <= TRANSACTION_BYTES_MAX:
+        raise DecodeError(f"a transaction of {len(raw)} bytes")
+    return Transaction(raw)
+
+
+def _short_ids(raw: bytes) -> tuple[bytes, ...]:
+    (ids,) = want(codec.decode(raw, bytes_max=FRAME_BYTES_MAX), list)
+    want_list(ids, bytes, length_max=Have.IDS_MAX)
+    return tuple(of_length(short, SHORT_ID_BYTES, "short id") for short in ids)
+
+
+_DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
+    VOTE: _vote,
+    CERTIFICATE: decode_certificate,
+    PROPOSAL: decode_proposal,
+    STATUS: decode_status,
+    CERTIFICATE_REQUEST: decode_certificate_request,
+    BODY_REQUEST: decode_body_request,
+    BODY: decode_block,
+    RANGE_REQUEST: decode_range_request,
+    RANGE: decode_range,
+    TRANSACTION: _transaction,
+    HAVE: lambda raw: Have(_short_ids(raw)),
+    WANT: lambda raw: Want(_short_ids(raw)),
+}
+
+
+def decode(frame: bytes) -> AnyMessage:
+    """The message of a frame without its length. Raises `DecodeError`."""
+    if not frame:
+        raise DecodeError("an empty frame")
+    decoder = _DECODERS.get(frame[0])
+    if decoder is None:
+        raise DecodeError(f"no frame has type {frame[0]}")
+    message: AnyMessage = decoder(frame[1:])
+    return message

@@ -1,0 +1,774 @@
+"""The machine of one node: events in, effects out. Pure: time, votes' signatures and messages come from its driver.
+
+A driver calls an `on_...` method with the present `Now`, then takes the effects and carries them out in this order: append
+`records` durably, sign what is in `to_sign` (and hand the results to `signed_vote` / `signed_proposal`), send `sends`, apply
+`commits`. Nothing may be sent before the records that stand beside it are durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from ledger.base import codec
+from ledger.base.crypto import ED25519, ZERO_HASH, Scheme
+from ledger.base.errors import DecodeError, InvalidBlock
+from ledger.base.genesis import Genesis
+from ledger.base.limits import BLOCK_BYTES_MAX
+from ledger.base.units import Millis
+from ledger.state.blocks import Block, decode_block
+from ledger.state.chain import Chain
+from ledger.state.mempool import Mempool
+from ledger.state.rules.live_market import next_boundary_ms
+from ledger.state.state import Change
+from ledger.state.transition import Executed, build_block
+
+from .elector import leader_of
+from .messages import (
+    CERTIFICATE_BYTES_MAX,
+    NULLIFICATIONS_MAX,
+    REQUEST_VIEWS_MAX,
+    BodyRequest,
+    Certificate,
+    CertificateRequest,
+    Kind,
+    Message,
+    Proposal,
+    Status,
+    Vote,
+    block_time_ms,
+    certificate_is_valid,
+    certificate_of,
+    decode_certificate,
+    encode_vote,
+    faulty_max,
+    median_time_ms,
+    proposal_message,
+    quorum,
+    vote_is_valid,
+)
+from .view import View
+
+VIEWS_AHEAD: Final = 2  # votes and proposals further ahead are dropped: they will be sent again
+BODIES_MAX: Final = 64  # blocks kept that are not final: far more than honest voters ever have open
+RETRANSMIT_MAX_MS: Final = 60_000  # while nothing changes; a street without quorum for a night sends little
+INVALID_MAX: Final = 256  # hashes of invalid blocks remembered
+FUTURE_STALE: Final = 4  # a non-empty block stamped so many times `stale` behind our clock is invalid for us
+
+
+class Now(NamedTuple):
+    """What the driver knows of time: a monotonic clock, and the wall clock where the node trusts one."""
+
+    mono_ms: Millis
+    wall_ms: Millis | None
+
+
+class VoteToSign(NamedTuple):
+    """A vote that the wallet is to sign, once the records beside it are durable."""
+
+    kind: Kind
+    view: int
+    block_hash: bytes
+    time_ms: Millis
+
+
+class ProposalToSign(NamedTuple):
+    """A proposal that the wallet is to sign."""
+
+    view: int
+    block_hash: bytes
+
+
+class Committed(NamedTuple):
+    """A block that became final, the changed rows, and its own finalization where it has one."""
+
+    executed: Executed
+    changes: list[Change]
+    certificate: Certificate | None
+
+
+@dataclass
+class Effects:
+    """What a step wants done, in the order of the fields. A send to None goes to every other member and follower."""
+
+    records: list[bytes] = field(default_factory=list)
+    to_sign: list[VoteToSign | ProposalToSign] = field(default_factory=list)
+    sends: list[tuple[int | None, Message]] = field(default_factory=list)
+    commits: list[Committed] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # for the log: misbehavior and what was done about it
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.to_sign or self.sends or self.commits or self.notes)
+
+
+_RECORD_BODY: Final = 1
+_RECORD_VOTE: Final = 2
+_RECORD_CERTIFICATE: Final = 3
+_RECORD_PROPOSED: Final = 4
+
+
+class Machine:
+    """`me` is this node's number in the committee, or None for a follower, which never votes."""
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        chain: Chain,
+        mempool: Mempool,
+        *,
+        me: int | None,
+        final_certificate: Certificate | None,
+        now: Now,
+        scheme: Scheme = ED25519,
+    ) -> None:
+        self.genesis, self.chain, self.mempool, self.me, self._scheme = genesis, chain, mempool, me, scheme
+        self.committee: Sequence[bytes] = genesis.committee
+        self.quorum = quorum(len(self.committee))
+        self.faulty_max = faulty_max(len(self.committee))
+        self.final_certificate = final_certificate
+        self.view = chain.final.header.view + 1
+        self._views: dict[int, View] = {}
+        self._bodies: dict[bytes, Block] = {}
+        self._invalid: dict[bytes, str] = {}
+        self._wanted_bodies: dict[bytes, Millis] = {}
+        self._wanted_views: dict[int, Millis] = {}
+        self._ask_next = 0
+        self._entered_ms = now.mono_ms
+        self._nullified_in_a_row = 0
+        self._nonempty_notarized_ms = now.mono_ms - 3_600_000
+        self._final_seen_ms = now.mono_ms
+        self._retransmit_ms = now.mono_ms
+        self._retransmit_after = self.timeout_ms * 2
+        self._highest_final: Certificate | None = None
+        self._clock_agrees = True
+        self.effects = Effects()
+
+    # ---- what others may ask
+
+    @property
+    def final_view(self) -> int:
+        """The view of the last final block."""
+        return self.chain.final.header.view
+
+    @property
+    def timeout_ms(self) -> Millis:
+        """D: half again as long for every view nullified in a row, up to a cap."""
+        agree = self.genesis.consensus
+        stretched: Millis = agree.timeout_ms * 3**self._nullified_in_a_row // 2**self._nullified_in_a_row
+        return min(stretched, agree.timeout_ms * agree.timeout_factor_max)
+
+    def status(self) -> Status:
+        """Where this node stands, for its peers."""
+        final = self.chain.final
+        return Status(0, final.header.height, self.final_view, final.hash, self.view)
+
+    def estimate_ms(self, now: Now) -> Millis:
+        """The present in ledger time: the wall clock if trusted, else the last final time and what has passed since."""
+        if now.wall_ms is not None and self._clock_agrees:
+            return now.wall_ms
+        return self.chain.final.header.time_ms + now.mono_ms - self._final_seen_ms
+
+    def block(self, block_hash: bytes) -> Block | None:
+        """An unfinal block that is held here."""
+        return self._bodies.get(block_hash)
+
+    @property
+    def behind(self) -> bool:
+        """Whether a finalization is held whose block could not be executed here yet."""
+        return self._highest_final is not None and self._highest_final.view > self.final_view
+
+    def voters_seen(self) -> int:
+        """How many members have voted in the current view: what a person waiting for a quorum wants to know."""
+        view = self._views.get(self.view)
+        return 0 if view is None else len(set().union(*(view.votes[kind].keys() for kind in Kind)))
+
+    # ---- events
+
+    def recover(self, records: Iterable[bytes], now: Now) -> None:
+        """Take back what this node's journal holds above the last final block."""
+        for raw in records:
+            item = codec.decode(raw, bytes_max=2 * BLOCK_BYTES_MAX)
+            match item:
+                case [1, bytes(block_raw)]:
+                    block = decode_block(block_raw)
+                    if block.height > self.chain.final.header.height:
+                        self._bodies[block.hash] = block
+                case [2, int(kind), int(view), bytes(block_hash), int(time_ms)] if view > self.final_view:
+                    own = self._view(view).own
+                    vote = Vote(Kind(kind), 0, view, block_hash, time_ms, self.me or 0, b"")
+                    own.signed[vote.kind] = vote
+                    if vote.kind == Kind.NOTARIZE:
+                        own.notarized = block_hash
+                    elif vote.kind == Kind.FINALIZE:
+                        own.finalized = block_hash
+                    else:
+                        own.nullified = True
+                case [3, bytes(certificate_raw)]:
+                    certificate = decode_certificate(certificate_raw)
+                    if certificate.view > self.final_view:
+                        self._view(certificate.view).certificates[certificate.kind] = certificate
+                        if certificate.kind == Kind.FINALIZE:
+                            self._note_final(certificate)
+                case [4, int(view), bytes(block_hash)] if view > self.final_view:
+                    self._view(view).own.proposed = block_hash
+        self.progress(now)
+
+    def live_records(self) -> list[bytes]:
+        """What the journal must still hold: everything above the last final block."""
+        records = [codec.encode((_RECORD_BODY, block.encoded)) for block in self._bodies.values()]
+        for number, view in sorted(self._views.items()):
+            if view.own.proposed is not None:
+                records.append(codec.encode((_RECORD_PROPOSED, number, view.own.proposed)))
+            for vote in view.own.signed.values():
+                records.append(codec.encode((_RECORD_VOTE, int(vote.kind), number, vote.block_hash, vote.time_ms)))
+            for certificate in view.certificates.values():
+                records.append(codec.encode((_RECORD_CERTIFICATE, certificate.encoded)))
+        return records
+
+    def on_vote(self, vote: Vote, now: Now) -> None:
+        """A vote from a peer."""
+        if vote.epoch != 0 or not self.final_view < vote.view <= self.view + VIEWS_AHEAD:
+            return
+        known = self._view(vote.view).votes[vote.kind].get(vote.signer)
+        if known is not None and known.block_hash == vote.block_hash:
+            return
+        if not vote_is_valid(vote, self.genesis.chain_id, self.committee, self._scheme):
+            self.effects.notes.append(f"a vote for view {vote.view} with a bad signature was dropped")
+            return
+        if known is not None:
+            self.effects.notes.append(f"member {vote.signer} voted twice in view {vote.view}; the first vote counts")
+            return
+        self._view(vote.view).votes[vote.kind][vote.signer] = vote
+        self.progress(now)
+
+    def on_certificate(self, certificate: Certificate, now: Now) -> None:
+        """A certificate from a peer."""
+        if self._take_certificate(certificate):
+            self.progress(now)
+
+    def on_proposal(self, proposal: Proposal, now: Now) -> None:
+        """A leader's block."""
+        header = proposal.block.header
+        if header.epoch != 0 or not self.final_view < header.view <= self.view + VIEWS_AHEAD:
+            return
+        if header.leader != leader_of(header.view, 0, len(self.committee)):
+            self.effects.notes.append(f"a proposal for view {header.view} that is not its leader's was dropped")
+            return
+        view = self._view(header.view)
+        block_hash = proposal.block.hash
+        if view.proposal is not None and view.proposal.block.hash == block_hash:
+            return
+        message = proposal_message(self.genesis.chain_id, 0, header.view, block_hash)
+        if not self._scheme.verify(self.committee[header.leader], proposal.signature, message):
+            self.effects.notes.append(f"a proposal for view {header.view} with a bad signature was dropped")
+            return
+        if view.proposal is not None:
+            view.equivocated = True
+            self.effects.notes.append(
+                f"the leader of view {header.view} proposed two blocks; it is not finalized by us"
+            )
+            return
+        view.proposal = proposal
+        self._keep_body(proposal.block)
+        try:
+            parent_certificate = self._parent_certificate_of(proposal.block)
+        except InvalidBlock:
+            parent_certificate = None  # judged, with its reason, when the block is to be notarized
+        for certificate in (parent_certificate, *proposal.nullifications):
+            if certificate is not None:
+                self._take_certificate(certificate)
+        self.progress(now)
+
+    def on_body(self, block: Block, now: Now) -> None:
+        """A block that was asked for."""
+        if self._wanted_bodies.pop(block.hash, None) is not None:
+            self._keep_body(block)
+            self.progress(now)
+
+    def on_status(self, peer: int, status: Status, now: Now) -> None:
+        """Where a peer stands: it gets the certificates that it lacks, and our votes."""
+        if status.final_height < self.chain.final.header.height and self.final_certificate is not None:
+            self._send(self.final_certificate, peer)
+        lacking = range(max(status.view, self.final_view + 1), self.view)
+        for number in lacking[-REQUEST_VIEWS_MAX:]:
+            for certificate in self._certificates(number):
+                self._send(certificate, peer)
+        if status.view <= self.view:
+            self._send_own(peer)
+
+    def on_certificate_request(self, peer: int, request: CertificateRequest) -> None:
+        """A peer asks for certificates."""
+        for number in request.views:
+            for certificate in self._certificates(number):
+                self._send(certificate, peer)
+
+    def signed_vote(self, vote: Vote, now: Now) -> None:
+        """The wallet signed a vote of ours: it goes out, and counts."""
+        if vote.view <= self.final_view:
+            return
+        view = self._view(vote.view)
+        view.own.signed[vote.kind] = vote
+        view.votes[vote.kind][vote.signer] = vote
+        self._send(vote)
+        self.progress(now)
+
+    def signed_proposal(self, request: ProposalToSign, signature: bytes, now: Now) -> None:
+        """The wallet signed our block: it goes out."""
+        block = self._bodies.get(request.block_hash)
+        if block is None or request.view != self.view:
+            return
+        between = range(block.header.parent_view + 1, block.view)
+        nullifications = [c for u in between[-NULLIFICATIONS_MAX:] if (c := self._view(u).nullification)]
+        proposal = Proposal(block, tuple(nullifications), signature)
+        self._view(block.view).proposal = proposal
+        self._send(proposal)
+        self.progress(now)
+
+    def on_timer(self, now: Now) -> None:
+        """Time passed: see `deadline_ms`."""
+        self.progress(now)
+        if now.mono_ms >= self._retransmit_ms:
+            self._retransmit(now)
+
+    def import_final(self, blocks: Sequence[Block], certificate: Certificate, now: Now) -> None:
+        """Take over blocks that a verified finalization covers. Raises `InvalidBlock` where one does not fit."""
+        for block in blocks:
+            if block.height <= self.chain.final.header.height:
+                continue
+            if block.header.parent_hash != self.chain.final.hash:
+                raise InvalidBlock("parent", block.header.parent_hash, self.chain.final.hash)
+            self._check_time(block, self._parent_certificate_of(block))
+            executed = self.chain.execute(block)
+            self._commit(executed, certificate if certificate.block_hash == block.hash else None, now)
+        self.progress(now)
+
+    def is_final_proof(self, certificate: Certificate) -> bool:
+        """Whether it is a valid finalization."""
+        return certificate.kind == Kind.FINALIZE and self._valid(certificate)
+
+    # ---- deadlines
+
+    def deadline_ms(self, now: Now) -> Millis:
+        """The monotonic time at which `on_timer` is wanted next."""
+        times = [self._retransmit_ms]
+        view = self._view(self.view)
+        timeout = self.timeout_ms
+        if view.work_since_ms is not None:
+            times += [view.work_since_ms + 2 * timeout, view.work_since_ms + 3 * timeout]
+        else:
+            times += self._work_times(now)
+        for asked_ms in [*self._wanted_bodies.values(), *self._wanted_views.values()]:
+            times.append(asked_ms + 2 * timeout)
+        return max(now.mono_ms + 1, min((t for t in times if t > now.mono_ms), default=self._retransmit_ms))
+
+    def _work_times(self, now: Now) -> list[Millis]:
+        times: list[Millis] = []
+        tip = self._tip(now)
+        if tip is None:
+            return times
+        executed, _ = tip
+        if executed.hash != self.chain.final.hash:
+            times.append(self._entered_ms + 2 * self.timeout_ms)
+        estimate = self.estimate_ms(now)
+        boundary = next_boundary_ms(executed.state)
+        if boundary is not None:
+            times.append(now.mono_ms + boundary - estimate)
+        times.append(now.mono_ms + executed.header.time_ms + self.genesis.consensus.heartbeat_ms - estimate)
+        if len(self.mempool):
+            agree = self.genesis.consensus
+            times.append(self._nonempty_notarized_ms + agree.min_interval_orders_ms)
+            times.append(self._nonempty_notarized_ms + agree.min_interval_readings_ms)
+            times.append(now.mono_ms + agree.min_interval_readings_ms + 1)  # a reading may become admissible
+        return times
+
+    # ---- the rules
+
+    def progress(self, now: Now) -> None:
+        """Do everything that the rules ask for now."""
+        self._form_certificates()
+        self._commit_final(now)
+        self._leave_views(now)
+        view = self._view(self.view)
+        if view.work_since_ms is None and self._has_work(now):
+            view.work_since_ms = now.mono_ms
+        if self.me is None:
+            return
+        self._propose(view, now)
+        self._notarize(view, now)
+        self._time_out(view, now)
+
+    def _view(self, number: int) -> View:
+        return self._views.setdefault(number, View())
+
+    def _form_certificates(self) -> None:
+        for number in [n for n in self._views if self.final_view < n <= self.view + VIEWS_AHEAD]:
+            view = self._views[number]
+            for kind in Kind:
+                if kind in view.certificates:
+                    continue
+                for votes in view.tally(kind).values():
+                    if len(votes) >= self.quorum:
+                        certificate = certificate_of(votes)
+                        self._keep_certificate(certificate)
+                        if number == self.view and kind != Kind.NULLIFY:
+                            self._judge_clock(certificate)
+
+    def _judge_clock(self, certificate: Certificate) -> None:
+        """A wall clock far from the others' median, seen live in the current view, is not trusted until one agrees."""
+        if self.me is None or self.me not in certificate.signers:
+            return
+        mine = certificate.times_ms[certificate.signers.index(self.me)]
+        others = sorted(t for s, t in zip(certificate.signers, certificate.times_ms, strict=True) if t and s != self.me)
+        if mine and others:
+            median = others[(len(others) - 1) // 2]
+            self._clock_agrees = abs(mine - median) <= FUTURE_STALE * self.genesis.timing.stale_ms
+
+    def _take_certificate(self, certificate: Certificate) -> bool:
+        """Keep a certificate from outside if it is new, useful and valid."""
+        if certificate.view <= self.final_view:
+            return False
+        view = self._views.get(certificate.view)
+        if view is not None and certificate.kind in view.certificates:
+            return False
+        if not self._valid(certificate):
+            self.effects.notes.append(f"a certificate for view {certificate.view} that does not hold was dropped")
+            return False
+        self._keep_certificate(certificate)
+        return True
+
+    def _valid(self, certificate: Certificate) -> bool:
+        view = self._views.get(certificate.view)
+        known = frozenset(encode_vote(v) for v in view.votes[certificate.kind].values()) if view else frozenset()
+        return certificate_is_valid(certificate, self.genesis.chain_id, self.committee, self._scheme, known)
+
+    def _keep_certificate(self, certificate: Certificate) -> None:
+        self._view(certificate.view).certificates[certificate.kind] = certificate
+        self._wanted_views.pop(certificate.view, None)
+        self.effects.records.append(codec.encode((_RECORD_CERTIFICATE, certificate.encoded)))
+        self._send(certificate)
+        if certificate.kind == Kind.FINALIZE:
+            self._note_final(certificate)
+
+    def _note_final(self, certificate: Certificate) -> None:
+        if self._highest_final is None or certificate.view > self._highest_final.view:
+            self._highest_final = certificate
+
+    def _certificates(self, number: int) -> list[Certificate]:
+        if number == self.final_view and self.final_certificate is not None:
+            return [self.final_certificate]
+        view = self._views.get(number)
+        return [] if view is None else list(view.certificates.values())
+
+    def _commit_final(self, now: Now) -> None:
+        certificate = self._highest_final
+        if certificate is None or certificate.view <= self.final_view:
+            return
+        if self._execute(certificate.block_hash, now) is None:
+            return
+        path = self.chain.path(certificate.block_hash)
+        assert path is not None, "an executed block stands on the last final one"
+        for executed in path:
+            own = self._views[executed.header.view].finalization if executed.header.view in self._views else None
+            self._commit(executed, own, now)
+
+    def _commit(self, executed: Executed, certificate: Certificate | None, now: Now) -> None:
+        changes = self.chain.finalize(executed)
+        self.effects.commits.append(Committed(self.chain.final, changes, certificate))
+        self.final_certificate = certificate
+        self._final_seen_ms = now.mono_ms
+        self._nullified_in_a_row = 0
+        self.mempool.prune(self.chain.final)
+        height = executed.header.height
+        self._bodies = {h: b for h, b in self._bodies.items() if b.height > height}
+        self._views = {n: v for n, v in self._views.items() if n > self.final_view}
+        self._wanted_bodies.clear()
+        self._wanted_views.clear()
+        if self.view <= self.final_view:
+            self._enter(self.final_view + 1, now)
+
+    def _leave_views(self, now: Now) -> None:
+        while True:
+            view = self._view(self.view)
+            if self._highest_final is not None and self._highest_final.view >= self.view:
+                self._enter(self._highest_final.view + 1, now)
+            elif view.notarization is not None and self._execute(view.notarization.block_hash, now):
+                self._finalize(view, view.notarization, now)
+                self._nullified_in_a_row = 0 if view.own.finalized else self._nullified_in_a_row
+                self._enter(self.view + 1, now)
+            elif view.nullification is not None:
+                self._nullified_in_a_row = min(self._nullified_in_a_row + 1, 16)
+                self._enter(self.view + 1, now)
+            else:
+                return
+
+    def _enter(self, number: int, now: Now) -> None:
+        self.view = number
+        self._entered_ms = now.mono_ms
+        self._changed(now)
+
+    def _changed(self, now: Now) -> None:
+        self._retransmit_after = 2 * self.timeout_ms
+        self._retransmit_ms = now.mono_ms + self._retransmit_after
+
+    def _execute(self, block_hash: bytes, now: Now) -> Executed | None:
+        """The executed block of a certificate, executing what is held on the way down; asks for what is not."""
+        missing: list[Block] = []
+        at = block_hash
+        while True:
+            executed = self.chain.get(at)
+            if executed is not None:
+                break
+            block = self._bodies.get(at)
+            if block is None:
+                self._want_body(at, now)
+                return None
+            if at in self._invalid or block.height <= self.chain.final.header.height or len(missing) > BODIES_MAX:
+                return None
+            missing.append(block)
+            at = block.header.parent_hash
+        for block in reversed(missing):
+            try:
+                self._check_time(block, self._parent_certificate_of(block))
+                executed = self.chain.execute(block)
+            except InvalidBlock as error:
+                self._reject(block, str(error))
+                return None
+        if missing and missing[0].transactions:
+            self._nonempty_notarized_ms = now.mono_ms
+        return executed
+
+    def _reject(self, block: Block, why: str) -> None:
+        if len(self._invalid) >= INVALID_MAX:
+            self._invalid.pop(next(iter(self._invalid)))
+        self._invalid[block.hash] = why
+        self.effects.notes.append(f"block {block.hash.hex()[:16]} of view {block.view} is invalid: {why}")
+
+    def _parent_certificate_of(self, block: Block) -> Certificate | None:
+        """The certificate in a block's body, of its parent. Raises `InvalidBlock`."""
+        if block.header.parent_view == 0 and block.parent_certificate == b"":
+            return None
+        try:
+            certificate = decode_certificate(block.parent_certificate)
+        except DecodeError as error:
+            raise InvalidBlock("parent's certificate", str(error), "a canonical one") from None
+        if certificate.kind == Kind.NULLIFY or certificate.block_hash != block.header.parent_hash:
+            raise InvalidBlock("parent's certificate", certificate.block_hash, block.header.parent_hash)
+        if certificate.view != block.header.parent_view:
+            raise InvalidBlock("view of the parent's certificate", certificate.view, block.header.parent_view)
+        if len(block.parent_certificate) > CERTIFICATE_BYTES_MAX:
+            raise InvalidBlock("parent's certificate", len(block.parent_certificate), "a smaller one")
+        return certificate
+
+    def _check_time(self, block: Block, certificate: Certificate | None) -> None:
+        parent = self.chain.get(block.header.parent_hash)
+        assert parent is not None, "the block was executed on it"
+        expected = block_time_ms(parent.header.time_ms, certificate, len(self.committee))
+        if block.header.time_ms != expected:
+            raise InvalidBlock("block time", block.header.time_ms, expected)
+
+    def _tip(self, now: Now) -> tuple[Executed, Certificate | None] | None:
+        """The block that the current view would extend and the certificate that proves it; None while something is missing."""
+        for number in range(self.view - 1, self.final_view, -1):
+            view = self._views.get(number)
+            certificate = view.parent_certificate() if view else None
+            if certificate is not None:
+                executed = self._execute(certificate.block_hash, now)
+                return None if executed is None else (executed, certificate)
+            if view is None or view.nullification is None:
+                self._want_view(number, now)
+                return None
+        if self.final_certificate is None and self.chain.final.header.height > 0:
+            return None  # caught up in part only: what proves the last final block is still to come
+        return self.chain.final, self.final_certificate
+
+    def _has_work(self, now: Now) -> bool:
+        view = self._view(self.view)
+        if view.proposal is not None or view.votes[Kind.NOTARIZE] or len(view.votes[Kind.NULLIFY]) > self.faulty_max:
+            return True
+        tip = self._tip(now)
+        if tip is None:
+            return False
+        executed, _ = tip
+        agree, estimate = self.genesis.consensus, self.estimate_ms(now)
+        if executed.hash != self.chain.final.hash and now.mono_ms - self._entered_ms >= 2 * self.timeout_ms:
+            return True
+        boundary = next_boundary_ms(executed.state)
+        if boundary is not None and boundary <= estimate:
+            return True
+        if estimate - executed.header.time_ms >= agree.heartbeat_ms:
+            return True
+        quiet_ms = now.mono_ms - self._nonempty_notarized_ms
+        if not len(self.mempool) or quiet_ms < min(agree.min_interval_orders_ms, agree.min_interval_readings_ms):
+            return False
+        reading, other = self.mempool.due(executed, estimate)
+        return (other and quiet_ms >= agree.min_interval_orders_ms) or (
+            reading and quiet_ms >= agree.min_interval_readings_ms
+        )
+
+    def _propose(self, view: View, now: Now) -> None:
+        leads = leader_of(self.view, 0, len(self.committee)) == self.me
+        if not leads or view.work_since_ms is None or view.own.proposed is not None or view.own.nullified:
+            return
+        tip = self._tip(now)
+        if tip is None:
+            return
+        parent, certificate = tip
+        time_ms = block_time_ms(parent.header.time_ms, certificate, len(self.committee))
+        tick = self.estimate_ms(now) - time_ms > self.genesis.timing.stale_ms
+        encoded = certificate.encoded if certificate is not None else b""
+        assert self.me is not None, "a follower never proposes"
+        built = build_block(
+            self.chain.context,
+            parent,
+            [] if tick else self.mempool.candidates(parent),
+            view=self.view,
+            leader=self.me,
+            time_ms=time_ms,
+            certificate=encoded,
+            bytes_max=BLOCK_BYTES_MAX - len(encoded),
+        )
+        assert built.block is not None, "a built block has a body"
+        self.chain.add(built)
+        self._bodies[built.hash] = built.block
+        view.own.proposed = built.hash
+        self.effects.records.append(codec.encode((_RECORD_BODY, built.block.encoded)))
+        self.effects.records.append(codec.encode((_RECORD_PROPOSED, self.view, built.hash)))
+        self.effects.to_sign.append(ProposalToSign(self.view, built.hash))
+
+    def _notarize(self, view: View, now: Now) -> None:
+        proposal = view.proposal
+        if proposal is None or view.rejected or view.own.notarized is not None or view.own.nullified:
+            return
+        block = proposal.block
+        try:
+            if not self._may_notarize(block, now):
+                return
+        except InvalidBlock as error:
+            self._reject(block, str(error))
+            view.rejected = True
+            self._nullify(view)
+            return
+        if block.hash not in self._bodies:
+            self._bodies[block.hash] = block
+        view.own.notarized = block.hash
+        if view.own.proposed != block.hash:
+            self.effects.records.append(codec.encode((_RECORD_BODY, block.encoded)))
+        self._vote(view, Kind.NOTARIZE, block.hash, now)
+
+    def _may_notarize(self, block: Block, now: Now) -> bool:
+        """False while something is missing that was asked for. Raises `InvalidBlock`."""
+        header = block.header
+        certificate = self._parent_certificate_of(block)
+        if certificate is not None and certificate.view > self.final_view:
+            held = self._view(certificate.view).certificates.get(certificate.kind)
+            if held is None or held.encoded != certificate.encoded:
+                if not self._valid(certificate):
+                    raise InvalidBlock("parent's certificate", "one that does not hold", "q signatures")
+                self._take_certificate(certificate)
+        elif header.parent_hash != self.chain.final.hash:
+            raise InvalidBlock("parent", header.parent_hash, self.chain.final.hash)
+        elif certificate is not None and not self._valid(certificate):
+            raise InvalidBlock("parent's certificate", "one that does not hold", "q signatures")
+        for number in range(max(header.parent_view, self.final_view) + 1, header.view):
+            if self._view(number).nullification is None:
+                self._want_view(number, now)
+                return False
+        if self._execute(header.parent_hash, now) is None:
+            return False
+        self._check_time(block, certificate)
+        self.chain.execute(block)
+        if block.transactions and now.wall_ms is not None and self._clock_agrees:
+            earliest_ms = now.wall_ms - FUTURE_STALE * self.genesis.timing.stale_ms
+            if header.time_ms < earliest_ms:
+                raise InvalidBlock("block time", header.time_ms, f"at least {earliest_ms}")
+        return True
+
+    def _time_out(self, view: View, now: Now) -> None:
+        nullifies = view.votes[Kind.NULLIFY]
+        if len(nullifies) > self.faulty_max or leader_of(self.view, 0, len(self.committee)) in nullifies:
+            self._nullify(view)
+        if view.work_since_ms is None:
+            return
+        waited_ms = now.mono_ms - view.work_since_ms
+        if waited_ms >= 3 * self.timeout_ms or (view.proposal is None and waited_ms >= 2 * self.timeout_ms):
+            self._nullify(view)
+
+    def _nullify(self, view: View) -> None:
+        if view.own.nullified or view.own.finalized is not None:
+            return
+        view.own.nullified = True
+        self._vote(view, Kind.NULLIFY, ZERO_HASH, None)
+
+    def _finalize(self, view: View, notarization: Certificate, now: Now) -> None:
+        if self.me is None or view.own.nullified or view.equivocated or view.own.finalized is not None:
+            return
+        view.own.finalized = notarization.block_hash
+        self._vote(view, Kind.FINALIZE, notarization.block_hash, now)
+
+    def _vote(self, view: View, kind: Kind, block_hash: bytes, now: Now | None) -> None:
+        time_ms = 0 if now is None else self._vote_time_ms(now)
+        assert self.me is not None, "a follower never votes"
+        view.own.signed[kind] = Vote(kind, 0, self.view, block_hash, time_ms, self.me, b"")
+        self.effects.records.append(codec.encode((_RECORD_VOTE, int(kind), self.view, block_hash, time_ms)))
+        self.effects.to_sign.append(VoteToSign(kind, self.view, block_hash, time_ms))
+
+    def _vote_time_ms(self, now: Now) -> Millis:
+        if now.wall_ms is not None and self._clock_agrees:
+            return now.wall_ms
+        count = 0 if self.final_certificate is None else median_time_ms(self.final_certificate)[1]
+        return 0 if count >= self.faulty_max + 1 else self.estimate_ms(now)
+
+    # ---- asking and sending
+
+    def _send(self, message: Message, to: int | None = None) -> None:
+        self.effects.sends.append((to, message))
+
+    def _ask(self, message: Message) -> None:
+        """Send a request to one other member, each in turn."""
+        others = [number for number in range(len(self.committee)) if number != self.me]
+        if others:
+            self._send(message, others[self._ask_next % len(others)])
+            self._ask_next += 1
+
+    def _want_body(self, block_hash: bytes, now: Now) -> None:
+        asked_ms = self._wanted_bodies.get(block_hash)
+        if asked_ms is None or now.mono_ms - asked_ms >= 2 * self.timeout_ms:
+            self._wanted_bodies[block_hash] = now.mono_ms
+            self._ask(BodyRequest(block_hash))
+
+    def _want_view(self, number: int, now: Now) -> None:
+        asked_ms = self._wanted_views.get(number)
+        if asked_ms is None or now.mono_ms - asked_ms >= 2 * self.timeout_ms:
+            self._wanted_views[number] = now.mono_ms
+            self._ask(CertificateRequest((number,)))
+
+    def _keep_body(self, block: Block) -> None:
+        if len(self._bodies) >= BODIES_MAX:
+            self._bodies.pop(next(iter(self._bodies)))
+        self._bodies[block.hash] = block
+
+    def _send_own(self, to: int | None) -> None:
+        """Own proposal and votes of the current view, and own FINALIZE votes that are not confirmed."""
+        for number in range(self.final_view + 1, self.view + 1):
+            view = self._views.get(number)
+            if view is None or self.me is None:
+                continue
+            if number == self.view and view.proposal is not None and view.own.proposed is not None:
+                self._send(view.proposal, to)
+            for kind, vote in view.own.signed.items():
+                if number < self.view and kind != Kind.FINALIZE:
+                    continue
+                if vote.signature:
+                    self._send(vote, to)
+                else:
+                    self.effects.to_sign.append(VoteToSign(kind, number, vote.block_hash, vote.time_ms))
+
+    def _retransmit(self, now: Now) -> None:
+        view = self._view(self.view)
+        if view.own.proposed is not None and view.proposal is None:
+            self.effects.to_sign.append(ProposalToSign(self.view, view.own.proposed))
+        self._send_own(None)
+        self._send(self.status())
+        self._retransmit_after = min(2 * self._retransmit_after, RETRANSMIT_MAX_MS)
+        self._retransmit_ms = now.mono_ms + self._retransmit_after
