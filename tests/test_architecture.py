@@ -19,13 +19,13 @@ LEVELS = {
     "ledger.base": 1,
     "ledger.client": 2,
     "ledger.state": 2,
-    "ledger.simplex": 3,
-    "ledger.gossip": 3,
-    "ledger.wallet": 3,
-    "ledger.node": 4,
-    "firmware": 5,
+    "ledger.simplex": 3,  # what is agreed on
+    "ledger.gossip": 4,  # carries what simplex says
+    "ledger.wallet": 4,
+    "ledger.node": 5,
+    "firmware": 6,
 }
-TOOLS_LEVEL = 6
+TOOLS_LEVEL = 7
 
 # P: pure: integers and bytes only; no clock, randomness, I/O, floats. D: driver, touches the world. E: entry.
 # The first row that fits decides. Pure rooms are named whole; in mixed rooms every file is named.
@@ -47,6 +47,8 @@ KINDS = [
     ("ledger/wallet/journal.py", "D"),
     ("ledger/wallet/__main__.py", "E"),
     ("ledger/node/__main__.py", "E"),
+    ("ledger/node/core.py", "P"),
+    ("ledger/node/__init__.py", "P"),
     ("ledger/node/*.py", "D"),
     ("firmware/__init__.py", "P"),
     ("firmware/meter/__init__.py", "P"),
@@ -54,6 +56,7 @@ KINDS = [
     ("firmware/meter/models.py", "D"),
     ("firmware/meter/queue.py", "D"),
     ("firmware/meter/drivers.py", "D"),
+    ("firmware/meter/reader.py", "D"),
     ("firmware/meter/__main__.py", "E"),
     ("firmware/panel/__init__.py", "P"),
     ("firmware/panel/screens.py", "P"),
