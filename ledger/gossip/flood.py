@@ -6,11 +6,12 @@ a peer asks for those that it never saw.
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from ledger.base.units import Millis
 from ledger.state.mempool import SHORT_ID_BYTES
 
+HAVE_IDS_MAX: Final = 1_024  # in one announcement: 9 KB
 SEEN_MAX: Final = 20_000  # ids remembered: 160 KB; forgetting one costs asking for a transaction again
 ANNOUNCE_MS: Final = 2_000  # a lost transaction is found by its peers after so long
 
@@ -25,8 +26,6 @@ class Have(NamedTuple):
     """Short ids of what waits at the sender."""
 
     short_ids: tuple[bytes, ...]
-
-    IDS_MAX: ClassVar[int] = 1_024
 
 
 class Want(NamedTuple):
@@ -71,4 +70,4 @@ class Announcer:
         if now_ms < self._due_ms:
             return None
         self._due_ms = now_ms + ANNOUNCE_MS
-        return Have(tuple(waiting[: Have.IDS_MAX])) if waiting else None
+        return Have(tuple(waiting[:HAVE_IDS_MAX])) if waiting else None

@@ -31,7 +31,7 @@ from ledger.simplex.messages import (
 from ledger.state.blocks import Block, decode_block
 from ledger.state.mempool import SHORT_ID_BYTES
 
-from .flood import Have, Transaction, Want
+from .flood import HAVE_IDS_MAX, Have, Transaction, Want
 from .sync import Range, RangeRequest, decode_range, decode_range_request
 
 LENGTH_BYTES: Final = 4
@@ -96,7 +96,7 @@ def _transaction(raw: bytes) -> Transaction:
 
 def _short_ids(raw: bytes) -> tuple[bytes, ...]:
     (ids,) = want(codec.decode(raw, bytes_max=FRAME_BYTES_MAX), list)
-    want_list(ids, bytes, length_max=Have.IDS_MAX)
+    want_list(ids, bytes, length_max=HAVE_IDS_MAX)
     return tuple(of_length(short, SHORT_ID_BYTES, "short id") for short in ids)
 
 

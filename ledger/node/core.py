@@ -13,7 +13,7 @@ from ledger.base.errors import DecodeError, InvalidBlock, InvalidTransaction
 from ledger.base.genesis import Genesis
 from ledger.base.intents import Envelope
 from ledger.base.units import Millis
-from ledger.gossip.flood import Announcer, Have, Seen, Transaction, Want
+from ledger.gossip.flood import HAVE_IDS_MAX, Announcer, Have, Seen, Transaction, Want
 from ledger.gossip.frames import AnyMessage
 from ledger.gossip.sync import Range, RangeRequest, check_range
 from ledger.simplex.machine import Committed, Machine, Now, ProposalToSign, VoteToSign
@@ -92,7 +92,7 @@ class Core:
     def linked(self, peer: int) -> None:
         """A link to a member is up."""
         self._sends.append((peer, self.machine.status()))
-        waiting = tuple(self.mempool.short_ids()[: Have.IDS_MAX])
+        waiting = tuple(self.mempool.short_ids()[:HAVE_IDS_MAX])
         if waiting:
             self._sends.append((peer, Have(waiting)))
 
