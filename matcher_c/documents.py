@@ -115,8 +115,9 @@ def network_of(document: object) -> tuple[list[Bus], list[Order]]:
     """
     top = _object(document, "the document")
     _only(top, ("buses", "orders", "sharing"), "the document")
-    sharing = top.get("sharing", 0)
-    if isinstance(sharing, bool) or (sharing != 0 and (sharing is None or decimal_to_units(sharing, MONEY_DECIMALS))):
+    sharing = top.get("sharing", "0")
+    share = decimal_to_units(sharing, MONEY_DECIMALS) if isinstance(sharing, str) else sharing
+    if isinstance(share, bool) or share != 0:
         raise NotYet('sharing the gain: not yet; leave "sharing" out or set it to "0"')
     buses = [_bus_of(value, place) for place, value in enumerate(_objects(top, "buses"))]
     orders = [_order_of(value, place) for place, value in enumerate(_objects(top, "orders"))]

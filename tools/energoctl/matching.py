@@ -44,8 +44,8 @@ def refusal_code(refused: matcher_c.MatcherRefused) -> str:
 def read_text(ctx: click.Context, file: Path) -> str:
     """A whole file, or standard input for "-"."""
     try:
-        with open(0 if str(file) == "-" else file, "rb") as stream:
-            data = stream.read(FILE_BYTES_MAX + 1)
+        with click.open_file(str(file), "rb") as stream:
+            data: bytes = stream.read(FILE_BYTES_MAX + 1)
         if len(data) > FILE_BYTES_MAX:
             fail(ctx, "too_large", f"{file}: give a file of at most {FILE_BYTES_MAX} bytes")
         return data.decode("utf-8")
@@ -93,7 +93,6 @@ def match(
 ) -> None:
     """Run one order stream, a JSONL FILE ("-" reads standard input), through the exchange's matcher."""
     try:
-        operations = list(_operations(ctx, file))
         step = _option("--tick", tick)
         if step < 1:
             raise click.BadParameter("give a price above 0", param_hint="--tick")
@@ -102,6 +101,7 @@ def match(
             low = _option("--lowest", lowest)
         if highest is not None:
             high = _option("--highest", highest)
+        operations = list(_operations(ctx, file))
         limits = sum(operation.op == "limit" for operation in operations)
         book = matcher_c.OrderBook(
             capacity=capacity or min(max(limits, 1), CAPACITY_MAX), tick=step, lowest=low, highest=high

@@ -1,0 +1,99 @@
+"""The C order book equals the reference on random streams, bad commands and tight result buffers included."""
+
+import random
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+import matcher_c
+from matcher_c import reference
+from tests.matcher_c.instances import fixed
+
+Row = tuple[int, int, int, int, int, int, int]
+
+COMMANDS = st.tuples(
+    st.integers(0, 12) | st.sampled_from([2**64 - 1, 2**63]),
+    st.integers(-4, 8) | st.sampled_from([-(2**63), 2**63 - 1]),
+    st.integers(-1, 9) | st.sampled_from([2**32 - 1, 2**32, 2**63 - 1, -(2**63)]),
+    st.integers(0, 3),
+    st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3, 255]),
+    st.sampled_from([0, 1, 0, 1, 0, 1, 2]),
+    st.sampled_from([0] * 12 + [1, 65535]),
+)
+
+
+def run_both(
+    rows: Sequence[Row], *, capacity: int, tick: int, highest: int, room: int, quiet: bool
+) -> matcher_c.OrderBook:
+    """Runs a stream through both books in steps of `room` records, comparing everything after each step."""
+    low, high = -2 * tick, highest * tick
+    ours = matcher_c.OrderBook(capacity=capacity, tick=tick, lowest=low, highest=high)
+    twin = reference.OrderBook(capacity=capacity, tick=tick, lowest=low, highest=high)
+    left = memoryview(matcher_c.pack_commands(rows))
+    while left:
+        steps = []
+        buffers = (bytearray(room * 40), bytearray(room * 40))
+        for book, buffer in zip((ours, twin), buffers, strict=True):
+            try:
+                steps.append(book.run(left, buffer, quiet))
+            except matcher_c.ResultsTooSmall:
+                steps.append((0, 0))
+        assert steps[0] == steps[1]
+        assert buffers[0] == buffers[1]
+        assert ours.to_bytes() == twin.to_bytes()
+        assert ours.depth(4) == twin.depth(4)
+        assert len(ours) == len(twin)
+        consumed = steps[0][0]
+        room += 0 if consumed else 1  # a caller makes room where not even one command fits
+        left = left[32 * consumed :]
+    return ours
+
+
+@fixed
+@given(
+    st.lists(COMMANDS, max_size=60),
+    st.integers(1, 10),
+    st.sampled_from([1, 3]),
+    st.sampled_from([-2, 0, 5, 200]),
+    st.integers(1, 30),
+    st.booleans(),
+)
+def test_random_streams(rows: list[Row], capacity: int, tick: int, highest: int, room: int, quiet: bool) -> None:
+    run_both(rows, capacity=capacity, tick=tick, highest=highest, room=room, quiet=quiet)
+
+
+def test_long_seeded_streams() -> None:
+    """Mostly good commands, as an exchange sees them: a passive crowd, cancels, and takers that sweep levels."""
+    for seed in range(12):
+        rng = random.Random(seed)
+        rows: list[Row] = []
+        for order_id in range(1500):
+            side, draw = rng.randrange(2), rng.random()
+            if draw < 0.3:
+                rows.append((rng.randint(max(0, order_id - 60), order_id), 0, 0, 0, 1, 0, 0))
+            elif draw < 0.4:
+                rows.append((order_id, 0, rng.randint(1, 300), rng.randrange(40), 2, side, 0))
+            else:
+                ticks = 100 + (1 if side else -1) * rng.randint(-2, 90)
+                rows.append((order_id, ticks, rng.randint(1, 100), rng.randrange(40), 0, side, 0))
+        run_both(rows, capacity=80, tick=1, highest=300, room=150, quiet=bool(seed % 2))
+
+
+def test_ids_that_collide_without_a_key() -> None:
+    """Ids that share their low bits: every probe sequence is used and repaired when orders go."""
+    rows: list[Row] = [(i << 40, i % 6, 1, i, 0, 0, 0) for i in range(300)]
+    rows += [((i * 7 % 300) << 40, 0, 0, 0, 1, 0, 0) for i in range(300)]
+    assert len(run_both(rows, capacity=300, tick=1, highest=9, room=200, quiet=False)) == 0
+
+
+def test_a_hundred_thousand_orders_at_one_price() -> None:
+    count = 100_000
+    book = matcher_c.OrderBook(capacity=count, tick=1, lowest=0, highest=1)
+    rows: list[Row] = [(i, 1, 1 + i % 3, i, 0, 1, 0) for i in range(count)]
+    results = bytearray((count + 1) * 40)
+    assert book.run(matcher_c.pack_commands(rows), results) == (count, count)
+    assert book.run(matcher_c.pack_commands([(count, 0, 2**32 - 1, 2**32 - 1, 2, 0, 0)]), results) == (1, count + 1)
+    fills = matcher_c.decode_results(results, count + 1)
+    assert [fill[0] for fill in fills] == [*range(count), count]
+    assert len(book) == 0
