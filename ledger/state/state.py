@@ -107,6 +107,13 @@ class State:
             self._bucket_hashes[bucket] = child._bucket_hashes[bucket]
         return changes
 
+    def rows(self) -> list[tuple[bytes, bytes]]:
+        """Every row of a bottom layer as (key bytes, row bytes), in order: what a store begins with."""
+        assert self.parent is None, "only the bottom layer has every row"
+        self.root()
+        found = [(key, row) for bucket in self._buckets.values() for key, row in bucket.items() if row is not None]
+        return sorted(found)
+
     def rebase(self, parent: State) -> None:
         """Stand on another layer that holds the same rows as the old parent (which was settled into it)."""
         self.parent = parent

@@ -1,0 +1,215 @@
+"""The signer's process: `energo-wallet --config FILE`, and `energo-wallet init --keys DIR` to make a home's keys.
+
+Three Unix sockets, one a role; a request is one length-prefixed canonical CBOR array, its answer `[true, value]` or `[false, code,
+message]`. It opens no other socket and reads no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import sdnotify
+
+from ledger.base import codec, units
+from ledger.base.crypto import DOMAIN_LINK, ED25519
+from ledger.base.errors import ConfigError, DecodeError, EnergoError, SignerRefused
+from ledger.base.files import FolderLock, load_genesis, load_toml
+from ledger.base.genesis import Genesis
+from ledger.base.intents import parse_intent, transaction_bytes
+from ledger.base.limits import LOCAL_REQUEST_BYTES_MAX
+from ledger.client import LENGTH_BYTES, socket_path
+from ledger.simplex.messages import proposal_message, vote_message
+
+from .guard import FINALIZE, NOTARIZE, NULLIFY, PROPOSE
+from .keystore import Amnesia, Keys, VoteJournal, create_keys, load_keys
+from .limits import Limits, Meter
+from .rules import Role, check_may_sign, check_may_vote
+
+LINK_BYTES_MAX = 512  # what a link proof covers: nonces, ids and a hash
+WATCHDOG_S = 10.0  # a third of the unit's WatchdogSec
+
+
+class Wallet:
+    """What the signer does for whom."""
+
+    def __init__(self, genesis: Genesis, keys: Keys, journal: VoteJournal | Amnesia, meter: Meter) -> None:
+        self.genesis, self.keys, self.journal, self.meter = genesis, keys, journal, meter
+        self.owner_key, self.node_key, self.transport_key = keys.public()
+
+    def answer(self, role: Role, raw: bytes) -> bytes:
+        """The answer to one request. Never raises for what was asked."""
+        try:
+            value = self._do(role, codec.decode(raw, bytes_max=LOCAL_REQUEST_BYTES_MAX))
+        except EnergoError as error:
+            return codec.encode((False, error.code, str(error)))
+        return codec.encode((True, value))
+
+    def _do(self, role: Role, request: Any) -> object:
+        match request:
+            case ["keys"]:
+                return (self.owner_key, self.node_key, self.transport_key)
+            case ["vote", int(kind), int(epoch), int(view), bytes(block_hash), int(time_ms)]:
+                check_may_vote(role)
+                return self._vote(kind, epoch, view, block_hash, time_ms)
+            case ["link", bytes(content)]:
+                check_may_vote(role)
+                if len(content) > LINK_BYTES_MAX:
+                    raise DecodeError(f"a link proof covers at most {LINK_BYTES_MAX} bytes")
+                return ED25519.sign(self.keys.transport, DOMAIN_LINK + self.genesis.chain_id + content)
+            case ["transaction", int(kind), list(body), int(nonce), int(valid_until)]:
+                check_may_sign(role, kind)
+                return self._transaction(role, kind, body, nonce, valid_until)
+        raise DecodeError("the wallet knows keys, vote, link and transaction, each with its own fields")
+
+    def _vote(self, kind: int, epoch: int, view: int, block_hash: bytes, time_ms: int) -> object:
+        if isinstance(self.journal, Amnesia):
+            raise SignerRefused(self.journal.code, str(self.journal))
+        signer = self.genesis.committee.index(self.node_key) if self.node_key in self.genesis.committee else None
+        if signer is None:
+            raise SignerRefused("not_a_member", "this home's node key has no seat in the committee")
+        chain_id = self.genesis.chain_id
+        if kind == PROPOSE:
+            message = proposal_message(chain_id, epoch, view, block_hash)
+        elif kind in (NOTARIZE, NULLIFY, FINALIZE):
+            message = vote_message(chain_id, kind, epoch, view, block_hash, time_ms, signer)
+        else:
+            raise DecodeError(f"no vote has kind {kind}")
+        return self.journal.sign(kind, epoch, view, block_hash, time_ms, self.keys.node, message)
+
+    def _transaction(self, role: Role, kind: int, body: Any, nonce: int, valid_until: int) -> bytes:
+        intent = parse_intent(kind, body)
+        codec.in_range(nonce, 1, 2**63 - 1, "nonce")
+        codec.in_range(valid_until, 1, 2**63 - 1, "expiry height")
+        if role == Role.AGENT:
+            self.meter.charge(intent, int(time.time()))  # type: ignore[arg-type]
+        return transaction_bytes(
+            intent,
+            chain_id=self.genesis.chain_id,
+            sender=self.owner_key,
+            nonce=nonce,
+            valid_until_height=valid_until,
+            sign=lambda message: ED25519.sign(self.keys.owner, message),
+        )
+
+
+async def _serve(wallet: Wallet, sockets: dict[Role, Path]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    failure: list[BaseException] = []
+
+    def handler(role: Role) -> Any:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                while True:
+                    size = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
+                    if size > LOCAL_REQUEST_BYTES_MAX:
+                        break
+                    answer = wallet.answer(role, await reader.readexactly(size))
+                    writer.write(len(answer).to_bytes(LENGTH_BYTES, "big") + answer)
+                    await writer.drain()
+            except (asyncio.IncompleteReadError, ConnectionError):
+                pass  # the other end is done
+            except AssertionError as error:
+                failure.append(error)
+                stop.set()
+            finally:
+                writer.close()
+
+        return serve
+
+    servers: list[asyncio.AbstractServer] = []
+    for role, path in sockets.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        address, folder = socket_path(path)
+        before = os.umask(0o117)
+        try:
+            servers.append(await asyncio.start_unix_server(handler(role), address))
+        finally:
+            os.umask(before)
+            if folder is not None:
+                os.close(folder)
+    notifier = sdnotify.SystemdNotifier()
+    notifier.notify("READY=1")
+    print("energo-wallet: ready", file=sys.stderr, flush=True)
+    while not stop.is_set():
+        notifier.notify("WATCHDOG=1")
+        try:
+            await asyncio.wait_for(stop.wait(), WATCHDOG_S)
+        except TimeoutError:
+            continue
+    for server in servers:
+        server.close()
+    for path in sockets.values():
+        path.unlink(missing_ok=True)
+    if failure:
+        raise failure[0]
+
+
+def _run(config: Path) -> None:
+    top = load_toml(config)
+    table, socket_table, agent = top.table("wallet"), top.table("sockets"), top.table("agent", optional=True)
+    name = table.name_of("name")
+    genesis = load_genesis(table.file("genesis"))
+    folder = table.file("keys")
+    sockets = {role: socket_table.file(role.value) for role in Role}
+    limits = Limits(
+        agent.integer("orders_per_day", 0, 1_000_000, 500),
+        agent.integer("commits_per_day", 0, 1_000_000, 500),
+        agent.integer("redeems_per_day", 0, 1_000_000, 500),
+        agent.parsed("spend_per_day", units.parse_money, "20.00"),
+    )
+    for each in (table, socket_table, agent, top):
+        each.done()
+    lock = FolderLock(folder)
+    keys = load_keys(folder)
+    home = next((home for home in genesis.homes if home.name == name), None)
+    if home is None or (home.owner_key, home.node_key, home.transport_key) != keys.public():
+        raise ConfigError(f"{config}: the keys in {folder} are not those of home {name} in the genesis")
+    journal: VoteJournal | Amnesia
+    try:
+        journal = VoteJournal(folder)
+    except Amnesia as error:
+        print(f"energo-wallet: {error}", file=sys.stderr, flush=True)
+        journal = error
+    asyncio.run(_serve(Wallet(genesis, keys, journal, Meter(limits)), sockets))
+    lock.close()
+
+
+def main() -> NoReturn:
+    """The console script."""
+    parser = argparse.ArgumentParser(
+        prog="energo-wallet", description="Holds a home's keys and signs what its rules allow."
+    )
+    parser.add_argument("--config", type=Path, help="the wallet's TOML file")
+    commands = parser.add_subparsers(dest="command")
+    init = commands.add_parser("init", help="make a home's keys and print the public ones as JSON")
+    init.add_argument("--keys", type=Path, required=True, help="the folder for them")
+    options = parser.parse_args()
+    try:
+        if options.command == "init":
+            public = create_keys(options.keys)
+            names = ("owner_key", "node_key", "transport_key")
+            print(json.dumps({name: key.hex() for name, key in zip(names, public, strict=True)}))
+        elif options.config is None:
+            parser.error("give --config FILE, or init --keys DIR")
+        else:
+            _run(options.config)
+    except EnergoError as error:
+        print(f"energo-wallet: {error}", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""A home's three keys on disk, each a file of its own with rights 0600: owner's (spends), node's (votes), transport's (links).
+
+They are not encrypted yet: whoever holds the card holds the keys. Beside them stands the vote journal; `votes.begun`
+says that there has been one, so that a lost journal is noticed and this key never votes again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.base.crypto import ED25519
+from ledger.base.errors import EnergoError
+from ledger.base.files import create_key, load_key, write_private
+
+from .guard import Guard, Signed, decode_signed
+from .journal import DamagedLog, DurableLog
+
+NAMES = ("owner", "node", "transport")
+JOURNAL_BYTES_MAX = 1024 * 1024  # rewritten with what still matters beyond this
+
+
+class Amnesia(EnergoError):
+    """What this key signed before is not known, so it must not vote."""
+
+    code = "amnesia"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Seeds of 32 bytes."""
+
+    owner: bytes
+    node: bytes
+    transport: bytes
+
+    def public(self) -> tuple[bytes, bytes, bytes]:
+        """Public keys in the same order."""
+        return ED25519.public(self.owner), ED25519.public(self.node), ED25519.public(self.transport)
+
+
+def create_keys(folder: Path) -> tuple[bytes, bytes, bytes]:
+    """Make a home's keys; the public ones are returned. Raises `ConfigError` where there are some already."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    owner, node, transport = (create_key(folder / f"{name}.key") for name in NAMES)
+    return owner, node, transport
+
+
+def load_keys(folder: Path) -> Keys:
+    """Raises `ConfigError`."""
+    return Keys(*(load_key(folder / f"{name}.key") for name in NAMES))
+
+
+class VoteJournal:
+    """The guard and its durable record."""
+
+    def __init__(self, folder: Path) -> None:
+        begun = folder / "votes.begun"
+        journal = folder / "votes.journal"
+        if begun.exists() and not journal.exists():
+            raise Amnesia(
+                f"{journal}: the record of this key's votes is gone; it will not vote again. Ask the street to admit a new node key"
+            )
+        try:
+            self._log = DurableLog(journal)
+            self.guard = Guard(decode_signed(raw) for raw in self._log.records)
+        except DamagedLog as error:
+            raise Amnesia(
+                f"{journal}: {error}; this key will not vote again. Ask the street to admit a new node key"
+            ) from None
+        if not begun.exists():
+            write_private(begun, "a vote journal was begun beside this file\n")
+
+    def sign(
+        self, kind: int, epoch: int, view: int, block_hash: bytes, time_ms: int, seed: bytes, message: bytes
+    ) -> tuple[bytes, int]:
+        """(signature, the time it covers): recorded durably before it is released. Raises `SignerRefused`, `DiskFailed`."""
+        given = self.guard.check(kind, epoch, view, block_hash)
+        if given is None:
+            given = Signed(kind, epoch, view, block_hash, time_ms, ED25519.sign(seed, message))
+            self._log.append([given.encoded()])
+            self.guard.note(given)
+            if self._log.size > JOURNAL_BYTES_MAX:
+                self._log.rewrite(record.encoded() for record in self.guard.live())
+        return given.signature, given.time_ms
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._log.close()
