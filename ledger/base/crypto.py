@@ -96,3 +96,26 @@ def account_of_key(owner_key: bytes) -> bytes:
 def account_of_name(name: str) -> bytes:
     """The 20-byte account of the street itself: `grid`, `operator`, `treasury`, `pool:NAME`, `gen:NAME`."""
     return sha256(DOMAIN_ACCOUNT, b"\1", name.encode())[:ACCOUNT_BYTES]
+
+
+LINK_VERSION: Final = 1
+
+
+def link_message(
+    chain_id: bytes,
+    dialed: int,
+    client_nonce: bytes,
+    server_nonce: bytes,
+    own: bytes,
+    peer: bytes,
+    certificate_hash: bytes,
+) -> bytes:
+    """What an end of a link signs to prove who it is: both nonces, both ids and the server's TLS certificate.
+
+    `dialed` is 1 for the end that opened the link. A relay in the middle has another certificate, so its proof fails.
+    """
+    fixed = (chain_id, client_nonce, server_nonce, own, peer, certificate_hash)
+    assert all(len(part) == HASH_BYTES for part in fixed), (
+        "every part has 32 bytes, so that the message has one reading"
+    )
+    return DOMAIN_LINK + chain_id + bytes((LINK_VERSION, dialed)) + b"".join(fixed[1:])

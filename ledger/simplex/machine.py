@@ -212,6 +212,9 @@ class Machine:
                             self._note_final(certificate)
                 case [4, int(view), bytes(block_hash)] if view > self.final_view:
                     self._view(view).own.proposed = block_hash
+        for number, held in sorted(self._views.items()):  # again to the signer, in the order in which they were made
+            for vote in held.own.signed.values():
+                self.effects.to_sign.append(VoteToSign(vote.kind, number, vote.block_hash, vote.time_ms))
         self.progress(now)
 
     def live_records(self) -> list[bytes]:

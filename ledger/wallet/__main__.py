@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import sdnotify
 
 from ledger.base import codec, units
-from ledger.base.crypto import DOMAIN_LINK, ED25519
+from ledger.base.crypto import ED25519, link_message
 from ledger.base.errors import ConfigError, DecodeError, EnergoError, SignerRefused
 from ledger.base.files import FolderLock, load_genesis, load_toml
 from ledger.base.genesis import Genesis
@@ -33,7 +33,6 @@ from .keystore import Amnesia, Keys, VoteJournal, create_keys, load_keys
 from .limits import Limits, Meter
 from .rules import Role, check_may_sign, check_may_vote
 
-LINK_BYTES_MAX = 512  # what a link proof covers: nonces, ids and a hash
 WATCHDOG_S = 10.0  # a third of the unit's WatchdogSec
 
 
@@ -59,11 +58,18 @@ class Wallet:
             case ["vote", int(kind), int(epoch), int(view), bytes(block_hash), int(time_ms)]:
                 check_may_vote(role)
                 return self._vote(kind, epoch, view, block_hash, time_ms)
-            case ["link", bytes(content)]:
+            case ["link", int(dialed), bytes(client_nonce), bytes(server_nonce), bytes(peer), bytes(certificate_hash)]:
                 check_may_vote(role)
-                if len(content) > LINK_BYTES_MAX:
-                    raise DecodeError(f"a link proof covers at most {LINK_BYTES_MAX} bytes")
-                return ED25519.sign(self.keys.transport, DOMAIN_LINK + self.genesis.chain_id + content)
+                message = link_message(
+                    self.genesis.chain_id,
+                    dialed,
+                    client_nonce,
+                    server_nonce,
+                    self.transport_key,
+                    peer,
+                    certificate_hash,
+                )
+                return ED25519.sign(self.keys.transport, message)
             case ["transaction", int(kind), list(body), int(nonce), int(valid_until)]:
                 check_may_sign(role, kind)
                 return self._transaction(role, kind, body, nonce, valid_until)

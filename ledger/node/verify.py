@@ -1,0 +1,106 @@
+"""`ledger verify`: replay a data folder from the genesis to its tip, from the files alone, and name the first thing that is wrong.
+
+Every block is decoded, linked, its certificates' signatures checked, its time checked, executed with the given matchers, and its
+roots and events compared with what is stored; at the end the rows of the state are compared too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ledger.base import codec
+from ledger.base.crypto import ED25519
+from ledger.base.errors import ConfigError, DecodeError, EnergoError, InvalidBlock
+from ledger.base.genesis import Genesis
+from ledger.simplex.messages import (
+    Certificate,
+    Kind,
+    block_time_ms,
+    certificate_is_valid,
+    decode_certificate,
+)
+from ledger.state.blocks import Block, decode_block
+from ledger.state.events import to_item
+from ledger.state.origin import genesis_block
+from ledger.state.transition import Context, Executed, Matchers, apply_block
+
+from .store import Store
+
+
+def _certificate(raw: bytes, block_hash: bytes, view: int, genesis: Genesis, kinds: tuple[Kind, ...]) -> Certificate:
+    certificate = decode_certificate(raw)
+    if certificate.block_hash != block_hash or certificate.view != view or certificate.kind not in kinds:
+        raise InvalidBlock("certificate", certificate.block_hash, block_hash)
+    if not certificate_is_valid(certificate, genesis.chain_id, genesis.committee, ED25519):
+        raise InvalidBlock("certificate", "signatures that do not hold", "a quorum of the committee's")
+    return certificate
+
+
+def _check(context: Context, parent: Executed, block: Block, certificate: bytes | None) -> Executed:
+    genesis = context.genesis
+    link: Certificate | None = None
+    if block.height > 1:
+        kinds = (Kind.NOTARIZE, Kind.FINALIZE)
+        link = _certificate(block.parent_certificate, parent.hash, parent.header.view, genesis, kinds)
+    expected = block_time_ms(parent.header.time_ms, link, len(genesis.committee))
+    if block.header.time_ms != expected:
+        raise InvalidBlock("block time", block.header.time_ms, expected)
+    if certificate is not None:
+        _certificate(certificate, block.hash, block.view, genesis, (Kind.FINALIZE,))
+    return apply_block(context, parent, block)
+
+
+def verify(
+    data_folder: Path, genesis: Genesis, matchers: Matchers, progress: Callable[[int, int], None] = lambda at, of: None
+) -> dict[str, Any]:
+    """`{"ok", "height", "state_root", "first_bad": {"height", "what"} or None}`; progress gets (height, last height)."""
+    try:
+        store = Store.open(data_folder, genesis, read_only=True)
+    except ConfigError:
+        raise
+    except EnergoError as error:
+        return _bad(0, genesis_block(genesis), str(error))
+    tip = genesis_block(genesis)
+    context = Context(genesis, matchers)
+    try:
+        last = store.height()
+        certified = 0
+        for height, body, certificate, events in store.raw_blocks():
+            if height != tip.header.height + 1:
+                return _bad(tip.header.height + 1, tip, "the block is missing")
+            try:
+                executed = _check(context, tip, decode_block(body), certificate)
+            except (DecodeError, InvalidBlock, AssertionError) as error:
+                return _bad(height, tip, str(error))
+            if codec.encode(tuple(to_item(event) for event in executed.events)) != events:
+                return _bad(height, tip, "the stored events are not those of the block")
+            tip.state.settle(executed.state)
+            bottom = tip.state
+            tip = Executed(executed.header, executed.hash, bottom, executed.peaks, executed.events, executed.block)
+            certified = height if certificate is not None else certified
+            progress(height, last)
+        if certified != last:
+            return _bad(last, tip, "the last block has no finalization")
+        if tip.state.rows() != store.state_rows():
+            return _bad(last, tip, "the stored rows of the state are not those that the blocks make")
+    except EnergoError as error:
+        return _bad(tip.header.height + 1, tip, str(error))
+    finally:
+        store.close()
+    return {
+        "ok": True,
+        "height": tip.header.height,
+        "state_root": tip.header.state_root.hex(),
+        "first_bad": None,
+    }
+
+
+def _bad(height: int, tip: Executed, what: str) -> dict[str, Any]:
+    return {
+        "ok": False,
+        "height": tip.header.height,
+        "state_root": tip.header.state_root.hex(),
+        "first_bad": {"height": height, "what": what},
+    }
