@@ -80,6 +80,24 @@ def test_long_seeded_streams() -> None:
         run_both(rows, capacity=80, tick=1, highest=300, room=150, quiet=bool(seed % 2))
 
 
+def test_sparse_prices_on_the_widest_band() -> None:
+    """Few orders, prices in clusters near and far: every level of the search for the next price goes up and down."""
+    for seed in range(40):
+        rng = random.Random(seed)
+        clusters = [rng.randrange(2**20) for _ in range(3)]
+        rows: list[Row] = []
+        for order_id in range(120):
+            draw, side = rng.random(), rng.randrange(2)
+            near = rng.choice(clusters) + rng.choice([-1, 1]) * rng.choice([0, 1, 63, 64, 65, 4095, 4096, 4097])
+            if draw < 0.35:
+                rows.append((rng.randrange(order_id + 1), 0, 0, 0, 1, 0, 0))
+            elif draw < 0.5:
+                rows.append((order_id, 0, rng.randint(1, 8), 1, 2, side, 0))
+            else:
+                rows.append((order_id, max(0, min(near, 2**20 - 2)), rng.randint(1, 9), 2 + order_id % 3, 0, side, 0))
+        run_both(rows, capacity=40, tick=1, highest=2**20 - 2, room=50, quiet=False)
+
+
 def test_ids_that_collide_without_a_key() -> None:
     """Ids that share their low bits: every probe sequence is used and repaired when orders go."""
     rows: list[Row] = [(i << 40, i % 6, 1, i, 0, 0, 0) for i in range(300)]
