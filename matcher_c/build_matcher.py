@@ -55,4 +55,4 @@ ffibuilder = recipe(COMPILE_FLAGS, [])
 if __name__ == "__main__":
     if Path.cwd() != HERE.parent:
         sys.exit("build_matcher.py: run it from the project's root, as `python matcher_c/build_matcher.py`")
-    ffibuilder.compile(verbose=True)
+    ffibuilder.compile(target="_matcher.abi3.so", verbose=True)  # the name that setup.py gives it, lest two lie about
