@@ -64,6 +64,10 @@ class Mempool:
         """The ids of everything that waits, oldest first."""
         return list(self._by_short)
 
+    def readings(self) -> list[tuple[Envelope, Reading]]:
+        """The readings that wait."""
+        return [(e, e.intent) for e in self._by_short.values() if isinstance(e.intent, Reading)]
+
     def pending_nonce(self, sender: bytes, after: int) -> int:
         """The highest nonce of the unbroken row that waits after `after`."""
         waiting = self._senders.get(sender, {})

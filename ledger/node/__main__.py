@@ -1,0 +1,97 @@
+"""The node's process: `energo-node --config FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from ledger.base.errors import ConfigError, EnergoError
+from ledger.base.files import FolderLock, load_genesis, load_toml
+
+from .journal import Journal
+from .log import Log
+from .loop import Node, Settings
+from .store import Store
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise ValueError(f"{text!r} is not an address such as 192.168.1.20:4711")
+    return host, int(port)
+
+
+def load_settings(config: Path) -> Settings:
+    """A node's TOML file, checked whole. Raises `ConfigError`."""
+    top = load_toml(config)
+    node, served, wallet, network, times = (
+        top.table("node"),
+        top.table("api"),
+        top.table("wallet"),
+        top.table("network"),
+        top.table("clock", optional=True),
+    )
+    name = node.name_of("name")
+    peers: list[tuple[str, int]] = []
+    for text in network.take("peers", list, []):
+        try:
+            peers.append(_address(str(text)))
+        except ValueError as error:
+            raise ConfigError(f"{config}: [network] peers: {error}") from None
+    settings = Settings(
+        name=name,
+        genesis=load_genesis(node.file("genesis")),
+        data=node.file("data"),
+        operators=served.file("operators"),
+        view=served.file("view"),
+        wallet=wallet.file("socket"),
+        listen=network.take("listen", str, "0.0.0.0"),
+        port=network.integer("port", 0, 65_535, 0),
+        zeroconf=network.take("zeroconf", bool, True),
+        interfaces=tuple(str(each) for each in network.take("interfaces", list, [])),
+        peers=tuple(peers),
+        redial_ms_max=network.integer("redial_ms_max", 100, 600_000, 30_000),
+        clock_trusted=times.take("trusted", bool, False),
+    )
+    for table in (node, served, wallet, network, times, top):
+        table.done()
+    if all(home.name != name for home in settings.genesis.homes):
+        raise ConfigError(f"{config}: [node] name: no home of the genesis is called {name}")
+    return settings
+
+
+async def _run(settings: Settings, log: Log) -> None:
+    store = Store.open(settings.data, settings.genesis)
+    node = Node(settings, store, Journal(settings.data, log.note), log)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, node.stop)
+    try:
+        await node.run()
+    finally:
+        store.close()
+
+
+def main() -> NoReturn:
+    """The console script."""
+    parser = argparse.ArgumentParser(prog="energo-node", description="Runs one home's node of the street's ledger.")
+    parser.add_argument("--config", type=Path, required=True, help="the node's TOML file")
+    options = parser.parse_args()
+    log = Log("energo-node")
+    try:
+        settings = load_settings(options.config)
+        lock = FolderLock(settings.data)
+        asyncio.run(_run(settings, log))
+        lock.close()
+    except EnergoError as error:
+        log.note(str(error))
+        sys.exit(1)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

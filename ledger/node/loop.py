@@ -1,0 +1,446 @@
+"""The node: the pure core between its drivers. One task carries out what the core wants: persist, sign, send, apply.
+
+Links, timers and the API hand events to the core as they come; a single pump takes the work that came of them. Records are
+durable before anything that stands beside them is signed or sent. A disk that fails stops the node: what is on it is unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import sdnotify
+
+import matcher_c
+from ledger.base.address import format_address
+from ledger.base.errors import ConfigError, DecodeError, SignerRefused, SignerUnavailable
+from ledger.base.genesis import Genesis
+from ledger.base.intents import decode_transaction
+from ledger.gossip import frames
+from ledger.simplex.machine import Committed, Now, ProposalToSign, VoteToSign
+from ledger.simplex.messages import Vote
+from ledger.state.transition import Matchers
+
+from . import api, clock, views
+from .core import Core
+from .discovery import Discovery
+from .journal import Journal
+from .log import Log
+from .signer import Signer
+from .store import Store
+from .transport import Link, LinkFailed, Transport, read_frames
+
+MATCHERS: Final = Matchers(matcher_c.clear_arrays, matcher_c.OrderBook)
+REDIAL_FIRST_MS: Final = 200
+REFUSAL_MS: Final = 3_600_000  # a member that sent what no honest one sends is not linked again for an hour
+ADDRESSES_MAX: Final = 256  # remembered hints of discovery; anybody on the LAN can announce anything
+FINALITY_SAMPLES: Final = 1_000
+WAITERS_MAX: Final = 256
+WATCHDOG_S: Final = 10.0
+SIGNER_RETRY_S: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A node's configuration, checked."""
+
+    name: str
+    genesis: Genesis
+    data: Path
+    operators: Path
+    view: Path
+    wallet: Path
+    listen: str
+    port: int
+    zeroconf: bool
+    interfaces: tuple[str, ...]
+    peers: tuple[tuple[str, int], ...]
+    redial_ms_max: int
+    clock_trusted: bool
+
+
+class Node:
+    """One running node."""
+
+    def __init__(self, settings: Settings, store: Store, journal: Journal, log: Log) -> None:
+        self.settings, self.store, self.log = settings, store, log
+        self.genesis = settings.genesis
+        self.names = views.Names(self.genesis)
+        self.account = self.genesis.accounts[settings.name]
+        self.home = next(home for home in self.genesis.homes if home.name == settings.name)
+        committee = self.genesis.committee
+        self.me = committee.index(self.home.node_key) if self.home.node_key in committee else None
+        self._journal = journal
+        self._boot_id = clock.random_bytes(frames.BOOT_ID_BYTES)
+        self._signer = Signer(settings.wallet)
+        final, certificate = store.final()
+        self.core = Core(
+            self.genesis, MATCHERS, store, final, me=self.me, final_certificate=certificate, now=self._now()
+        )
+        self.core.machine.recover(journal.records, self._now())
+        self._members = {
+            home.transport_key: committee.index(home.node_key)
+            for home in self.genesis.homes
+            if home.node_key in committee
+        }
+        self._home_of = {
+            number: home.name for home in self.genesis.homes for number in (committee.index(home.node_key),)
+        }
+        self.links: dict[int, Link] = {}
+        self._refused_until_ms: dict[int, int] = {}
+        self._addresses: dict[tuple[str, int], int | None] = {}
+        self._dialing: set[tuple[str, int]] = set()
+        self._wake = asyncio.Event()
+        self._ticked = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._failure: BaseException | None = None
+        self._submitted_ms: dict[bytes, int] = {}
+        self._finality_ms: deque[int] = deque(maxlen=FINALITY_SAMPLES)
+        self._waiters: dict[bytes, list[asyncio.Future[int]]] = {}
+        self._transport = Transport(
+            chain_id=self.genesis.chain_id,
+            own_id=self.home.transport_key,
+            members=self._members,
+            signer=self._signer,
+            on_link=self._run_link,
+            may_link=self._may_link,
+            note=log.note,
+            now_ms=clock.wall_ms,
+        )
+
+    def _now(self) -> Now:
+        return clock.now(trusted=self.settings.clock_trusted)
+
+    # ---- what the API asks
+
+    def submit(self, raw: bytes) -> tuple[bytes, bool]:
+        """Take a transaction in: (its id, whether it waited already). Raises `DecodeError`, `InvalidTransaction`."""
+        envelope = self.core.submit(raw, self._now())
+        transaction_id = (envelope or decode_transaction(raw)).transaction_id
+        if envelope is not None:
+            while len(self._submitted_ms) >= FINALITY_SAMPLES:
+                self._submitted_ms.pop(next(iter(self._submitted_ms)))
+            self._submitted_ms[transaction_id] = clock.mono_ms()
+        self._wake.set()
+        return transaction_id, envelope is None
+
+    async def wait_final(self, transaction_id: bytes, wait_ms: int) -> int | None:
+        """The height of the block that made a transaction final, waiting for it up to `wait_ms`."""
+        height = self.store.height_of_transaction(transaction_id)
+        if height is not None or wait_ms == 0 or len(self._waiters) >= WAITERS_MAX:
+            return height
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(transaction_id, []).append(future)
+        try:
+            async with asyncio.timeout(wait_ms / 1000):
+                return await future
+        except TimeoutError:
+            return None
+        finally:
+            waiting = self._waiters.get(transaction_id, [])
+            if future in waiting:
+                waiting.remove(future)
+            if not waiting:
+                self._waiters.pop(transaction_id, None)
+
+    def status(self) -> dict[str, Any]:
+        """The node's view of itself and its street."""
+        final, machine = self.core.chain.final, self.core.machine
+        up = 1 + len(self.links)
+        time_ms = final.header.time_ms
+        estimate_ms = machine.estimate_ms(self._now())
+        timing = self.genesis.timing
+        return {
+            "name": self.settings.name,
+            "account": format_address(self.account),
+            "street": self.genesis.street,
+            "currency": self.genesis.currency,
+            "chain_id": self.genesis.chain_id.hex(),
+            "version": _version(),
+            "height": final.header.height,
+            "head": final.hash.hex(),
+            "state_root": final.header.state_root.hex(),
+            "view": machine.view,
+            "block_time": self.names.time(time_ms),
+            "time": self.names.time(estimate_ms),
+            "slot": self.genesis.slot_of(estimate_ms),
+            "slot_ms": timing.slot_ms,
+            "origin_ms": timing.origin_ms,
+            "slot_count": timing.slot_count,
+            "closed_slot": api.closed_slot(self),
+            "peers": len(self.links),
+            "committee": len(self.genesis.committee),
+            "quorum": machine.quorum,
+            "waiting_for": max(0, machine.quorum - up),
+            "mempool": len(self.core.mempool),
+            "time_unsure": not self.settings.clock_trusted,
+            "finality_ms": self.finality(),
+            "rss_kib": _rss_kib(),
+            "syncing": self.core.syncing,
+            "expiry_height": final.header.height + self.genesis.consensus.expiry_max // 2 + 1,
+        }
+
+    def finality(self) -> dict[str, int | None]:
+        """How long transactions of this home took to become final."""
+        samples = sorted(self._finality_ms)
+        if not samples:
+            return {"p50": None, "p95": None, "max": None}
+        return {
+            "p50": samples[(len(samples) - 1) // 2],
+            "p95": samples[(len(samples) - 1) * 95 // 100],
+            "max": samples[-1],
+        }
+
+    def peers(self) -> list[dict[str, Any]]:
+        """The links that are up."""
+        found = []
+        for number, link in sorted(self.links.items()):
+            status = self.core.peer_status.get(number)
+            found.append(
+                {
+                    "name": self._home_of[number],
+                    "address": link.address,
+                    "direction": "out" if link.dialed else "in",
+                    "connected_since": views.format_time(link.since_ms // 1000),
+                    "height": None if status is None else status.final_height,
+                    "rtt_ms": None,
+                }
+            )
+        return found
+
+    # ---- running
+
+    async def run(self) -> None:
+        """Until `stop`. Raises what stopped it: `DiskFailed`, `LinkFailed`, a broken invariant."""
+        keys = await self._await_wallet()
+        if keys is not None and keys[1:] != (self.home.node_key, self.home.transport_key):
+            raise ConfigError(f"the wallet at {self.settings.wallet} has other keys than {self.settings.name}'s")
+        port = await self._transport.listen(self.settings.listen, self.settings.port)
+        for host, peer_port in self.settings.peers:
+            self.seen(host, peer_port)
+        discovery: Discovery | None = None
+        if self.settings.zeroconf:
+            discovery = Discovery(
+                chain_id=self.genesis.chain_id,
+                interfaces=self.settings.interfaces,
+                on_peer=self.seen,
+                note=self.log.note,
+            )
+            self._spawn(_started(discovery, self.settings.listen, port))
+        served = api.Api(self, self.settings.operators, self.settings.view)
+        served.start()
+        self._spawn(self._pump())
+        self._spawn(self._tick())
+        self._spawn(self._watchdog())
+        self.log.note(f"ready on port {port}, height {self.core.chain.final.header.height}")
+        sdnotify.SystemdNotifier().notify("READY=1")
+        await self._stop.wait()
+        await self._transport.close()
+        for link in list(self.links.values()):
+            link.close()
+        if discovery is not None:
+            await discovery.close()
+        await served.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._signer.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """End `run`."""
+        self._stop.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = self._failure or task.exception()
+            self._stop.set()
+
+    async def _await_wallet(self) -> tuple[bytes, bytes, bytes] | None:
+        while not self._stop.is_set():
+            try:
+                return await self._signer.keys()
+            except (SignerUnavailable, SignerRefused) as error:
+                self.log.note(str(error))
+                await asyncio.sleep(SIGNER_RETRY_S)
+        return None
+
+    async def _watchdog(self) -> None:
+        notifier = sdnotify.SystemdNotifier()
+        while True:
+            notifier.notify("WATCHDOG=1")
+            await asyncio.sleep(WATCHDOG_S)
+
+    async def _tick(self) -> None:
+        while True:
+            now = self._now()
+            due_ms = self.core.deadline_ms(now)
+            try:
+                async with asyncio.timeout(max(0, due_ms - now.mono_ms) / 1000):
+                    await self._ticked.wait()
+                    self._ticked.clear()
+                    continue
+            except TimeoutError:
+                self.core.tick(self._now())
+                self._wake.set()
+
+    async def _pump(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._carry_out()
+            self._ticked.set()
+
+    async def _carry_out(self) -> None:
+        while True:
+            work = self.core.take_work()
+            for text in work.notes:
+                self.log.note(text)
+            if not (work.records or work.to_sign or work.sends or work.commits):
+                return
+            self._journal.append(work.records)
+            for to, message in work.sends:
+                self._send(to, message)
+            for committed in work.commits:
+                self._commit(committed)
+            for request in work.to_sign:
+                await self._sign(request)
+            self._journal.trim(self.core.machine.live_records)
+
+    async def _sign(self, request: VoteToSign | ProposalToSign) -> None:
+        machine = self.core.machine
+        try:
+            if isinstance(request, ProposalToSign):
+                signature, _ = await self._signer.vote(0, 0, request.view, request.block_hash, 0)
+                machine.signed_proposal(request, signature, self._now())
+                return
+            kind = request.kind
+            signature, time_ms = await self._signer.vote(
+                int(kind), 0, request.view, request.block_hash, request.time_ms
+            )
+        except (SignerUnavailable, SignerRefused) as error:
+            self.log.note(f"the wallet did not sign: {error}")
+            return
+        assert self.me is not None, "only members sign votes"
+        vote = Vote(kind, 0, request.view, request.block_hash, time_ms, self.me, signature)
+        machine.signed_vote(vote, self._now())
+
+    def _send(self, to: int | None, message: frames.AnyMessage) -> None:
+        targets = list(self.links.values()) if to is None else [link] if (link := self.links.get(to)) else []
+        if targets:
+            frame = frames.encode(message, self._boot_id)
+            for link in targets:
+                link.send(frame)
+
+    def _commit(self, committed: Committed) -> None:
+        self.store.commit(committed)
+        block = committed.executed.block
+        assert block is not None, "block 0 is never committed"
+        for raw in block.transactions:
+            transaction_id = decode_transaction(raw).transaction_id
+            submitted_ms = self._submitted_ms.pop(transaction_id, None)
+            if submitted_ms is not None:
+                self._finality_ms.append(clock.mono_ms() - submitted_ms)
+            for future in self._waiters.pop(transaction_id, []):
+                if not future.done():
+                    future.set_result(block.height)
+
+    # ---- links
+
+    def _may_link(self, peer: int, dialed: bool) -> str:
+        """Empty, or in words why a link to this member is not wanted now."""
+        if clock.mono_ms() < self._refused_until_ms.get(peer, 0):
+            return "this member sent what no honest one sends; it is let in again in an hour"
+        known = self.links.get(peer)
+        if known is None or known.dialed == dialed:
+            return ""
+        opened_by_lower = dialed == (self.me is not None and self.me < peer)
+        return "" if opened_by_lower else "there is a link already"
+
+    async def _run_link(self, link: Link) -> None:
+        words = self._may_link(link.peer, link.dialed)
+        if words:
+            link.close()
+            return
+        old = self.links.get(link.peer)
+        self.links[link.peer] = link
+        if old is not None:
+            old.close()
+        self.core.linked(link.peer)
+        self._wake.set()
+        try:
+            await read_frames(link, lambda frame: self._take(link.peer, frame))
+        except DecodeError as error:
+            self._refused_until_ms[link.peer] = clock.mono_ms() + REFUSAL_MS
+            self.log.note(
+                f"{self._home_of[link.peer]} sent what no honest node sends ({error}); not linked for an hour"
+            )
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the link ended; it is dialed again
+        finally:
+            link.close()
+            if self.links.get(link.peer) is link:
+                del self.links[link.peer]
+                self.core.unlinked(link.peer)
+
+    def _take(self, peer: int, frame: bytes) -> None:
+        self.core.receive(peer, frames.decode(frame), self._now())
+        self._wake.set()
+
+    def seen(self, host: str, port: int) -> None:
+        """An address where a neighbor may be."""
+        at = (host, port)
+        if at in self._dialing or (at not in self._addresses and len(self._addresses) >= ADDRESSES_MAX):
+            return
+        self._addresses.setdefault(at, None)
+        self._dialing.add(at)
+        self._spawn(self._keep_dialing(host, port))
+
+    async def _keep_dialing(self, host: str, port: int) -> None:
+        at = (host, port)
+        wait_ms = REDIAL_FIRST_MS
+        while True:
+            member = self._addresses[at]
+            if member is not None and member in self.links:
+                wait_ms = REDIAL_FIRST_MS
+                await asyncio.sleep(self.settings.redial_ms_max / 1000)
+                continue
+            try:
+                self._addresses[at] = await self._transport.dial(host, port)
+                wait_ms = REDIAL_FIRST_MS
+            except LinkFailed as error:
+                if "itself" in str(error):
+                    return
+                self.log.note(f"no link: {error}")
+            await asyncio.sleep(wait_ms / 1000)
+            wait_ms = min(2 * wait_ms, self.settings.redial_ms_max)
+
+
+async def _started(discovery: Discovery, host: str, port: int) -> None:
+    await discovery.start(host, port)
+
+
+def _version() -> str:
+    try:
+        return version("energo")
+    except PackageNotFoundError:
+        return "unpackaged"
+
+
+def _rss_kib() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024

@@ -1,0 +1,333 @@
+"""What the node holds, as the JSON that the interfaces fix: money and prices as decimal strings, times in the profile's UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ledger.base.address import format_address, parse_address
+from ledger.base.errors import DecodeError
+from ledger.base.genesis import Genesis, Role
+from ledger.base.intents import BUY, FLAG_NAMES
+from ledger.base.units import SLOT_PROFILE_S, Millis, format_money, format_price, format_share
+from ledger.state.blocks import Block
+from ledger.state.events import Burned, Canceled, Event, Minted, Payout, Receipt, Rested, SlotClosed, Trade
+from ledger.state.rules import balances
+from ledger.state.state import State
+from ledger.state.tables import (
+    ACCOUNT,
+    BALANCE,
+    CASH,
+    COMMITMENT,
+    DUE,
+    FEED,
+    GENERATOR,
+    ORDER,
+    PAID,
+    POOL,
+    REQUEST,
+    gen,
+    watt,
+)
+
+from .store import ReadingRow
+
+SECONDS_PER_DAY = 86_400
+_DAYS_BEFORE_MONTH = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
+
+
+def _days_from_civil(text: str) -> int:
+    """Days since 1970-01-01 of an ISO date (proleptic Gregorian)."""
+    year, month, day = (int(part) for part in text.split("-"))
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    before = (year - 1) * 365 + (year - 1) // 4 - (year - 1) // 100 + (year - 1) // 400
+    return before + _DAYS_BEFORE_MONTH[month - 1] + (1 if leap and month > 2 else 0) + day - 1 - 719_162
+
+
+def format_time(unix_s: int) -> str:
+    """RFC 3339 in UTC, whole seconds."""
+    days, second = divmod(unix_s, SECONDS_PER_DAY)
+    year = 1970 + days // 366
+    while _days_from_civil(f"{year + 1}-1-1") <= days:
+        year += 1
+    month = 12
+    while _days_from_civil(f"{year}-{month}-1") > days:
+        month -= 1
+    day = days - _days_from_civil(f"{year}-{month}-1") + 1
+    hour, rest = divmod(second, 3_600)
+    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{rest // 60:02d}:{rest % 60:02d}Z"
+
+
+@dataclass(frozen=True)
+class Names:
+    """Accounts, buses and times in words."""
+
+    genesis: Genesis
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_account", {a: n for n, a in self.genesis.accounts.items()})
+
+    def of(self, account: bytes) -> str:
+        """An account's short name, else its address."""
+        by_account: dict[bytes, str] = self.__dict__["_by_account"]
+        return by_account.get(account) or format_address(account)
+
+    def account(self, text: str) -> bytes | None:
+        """The account that a name or an address means."""
+        named = self.genesis.accounts.get(text)
+        if named is not None:
+            return named
+        try:
+            return parse_address(text)
+        except DecodeError:
+            return None
+
+    def slot_start(self, slot: int) -> str:
+        """When a slot starts in the profile."""
+        return format_time(_days_from_civil(self.genesis.day) * SECONDS_PER_DAY + slot * SLOT_PROFILE_S)
+
+    def time(self, time_ms: Millis) -> str:
+        """A time of the ledger in the profile: slots stand for 15 minutes each."""
+        timing = self.genesis.timing
+        start_s = _days_from_civil(self.genesis.day) * SECONDS_PER_DAY
+        return format_time(start_s + (time_ms - timing.origin_ms) * SLOT_PROFILE_S // timing.slot_ms)
+
+
+def amount(asset: str, value: int) -> str | int:
+    """CASH as a money string, energy and shares as they are."""
+    return format_money(value) if asset == CASH else value
+
+
+def balance(state: State, names: Names, account: bytes, nonce_next: int) -> dict[str, Any]:
+    """An account's holdings, dues and limits."""
+    row = state.need(ACCOUNT, (account,))
+    held = [(str(key[1]), b) for key, b in state.scan(BALANCE) if key[0] == account]
+    return {
+        "account": format_address(account),
+        "name": row.name,
+        "balances": [
+            {"asset": asset, "free": amount(asset, b.free), "escrowed": amount(asset, b.escrowed)} for asset, b in held
+        ],
+        "dues": [
+            {"to": names.of(due.creditor), "amount": format_money(due.amount), "slot": due.slot}
+            for _, due in state.scan(DUE)
+            if due.debtor == account
+        ],
+        "limits": {
+            "buy_below": None if row.buy_below is None else format_price(row.buy_below),
+            "sell_above": None if row.sell_above is None else format_price(row.sell_above),
+        },
+        "nonce": row.nonce,
+        "nonce_next": nonce_next,
+    }
+
+
+def flags(value: int) -> list[str]:
+    """A reading's flags in words."""
+    return [name for bit, name in FLAG_NAMES.items() if value & bit]
+
+
+def reading(row: ReadingRow, genesis: Genesis, status: str) -> dict[str, Any]:
+    """A reading."""
+    device = genesis.device(row.device)
+    return {
+        "device": row.device,
+        "role": "" if device is None else Role(device.role).name.lower(),
+        "seq": row.seq,
+        "slot": row.slot,
+        "import_wh": row.import_wh,
+        "export_wh": row.export_wh,
+        "stored_wh": row.stored_wh,
+        "flags": flags(row.flags),
+        "height": row.height or None,
+        "status": status,
+    }
+
+
+def feed(state: State, device: str) -> dict[str, Any] | None:
+    """Where a device's feed stands in the final state."""
+    row = state.get(FEED, (device,))
+    if row is None:
+        return None
+    return {
+        "device": device,
+        "seq": row.seq,
+        "hash": row.hash.hex(),
+        "slot": row.slot,
+        "import_wh": row.import_wh,
+        "export_wh": row.export_wh,
+    }
+
+
+def slot(closed: SlotClosed, names: Names, height: int) -> dict[str, Any]:
+    """A closed slot."""
+    genesis = names.genesis
+    prices = {bus.name: format_price(price) for bus, price in zip(genesis.buses, closed.prices, strict=True)}
+    informed = {name: (import_wh, export_wh) for name, import_wh, export_wh in closed.informed}
+    roots = [d for d in genesis.devices if d.role == Role.FEEDER and d.bus == genesis.buses[0].name]
+    root: dict[str, int] | None = None
+    if roots and roots[0].name in informed:
+        import_wh, export_wh = informed[roots[0].name]
+        behind = sum(device.import_wh - device.export_wh for device in closed.devices)
+        root = {"import_wh": import_wh, "export_wh": export_wh, "residual_wh": import_wh - export_wh - behind}
+    devices = []
+    for settled in closed.devices:
+        device = genesis.device(settled.device)
+        assert device is not None, "a settled device is in the genesis"
+        devices.append(
+            {
+                **settled._asdict(),
+                "role": Role(device.role).name.lower(),
+                "account": device.owner,
+                "bus": device.bus,
+                "fees": format_money(settled.fees),
+                "net": format_money(settled.net),
+            }
+        )
+    return {
+        "slot": closed.slot,
+        "start": names.slot_start(closed.slot),
+        "closed_height": height,
+        "price": format_price(closed.prices[0]),
+        "prices": prices,
+        "local_wh": sum(device.bought_local_wh for device in closed.devices),
+        "grid_bought_wh": closed.grid_bought_wh,
+        "grid_sold_wh": closed.grid_sold_wh,
+        "fees": format_money(closed.fees),
+        "devices": devices,
+        "informed": {n: {"import_wh": i, "export_wh": e} for n, (i, e) in informed.items()},
+        "root": root,
+    }
+
+
+def block(each: Block, size: int, names: Names) -> dict[str, Any]:
+    """A final block."""
+    header = each.header
+    committee = names.genesis.committee
+    leader = next(h.name for h in names.genesis.homes if h.node_key == committee[header.leader])
+    return {
+        "height": header.height,
+        "hash": each.hash.hex(),
+        "view": header.view,
+        "time": names.time(header.time_ms),
+        "leader": leader,
+        "transactions": len(each.transactions),
+        "state_root": header.state_root.hex(),
+        "bytes": size,
+    }
+
+
+def orders(state: State, names: Names, own: bytes) -> list[dict[str, Any]]:
+    """Every resting order."""
+    return [
+        {
+            "id": key[1],
+            "instrument": key[0],
+            "account": format_address(order.account),
+            "name": names.of(order.account),
+            "side": "buy" if order.side == BUY else "sell",
+            "price": format_price(order.price),
+            "quantity_wh": order.quantity_wh,
+            "mine": order.account == own,
+        }
+        for key, order in state.scan(ORDER)
+    ]
+
+
+def trade(event: Trade, names: Names, height: int, time_ms: Millis) -> dict[str, Any]:
+    """A fill of the exchange."""
+    return {
+        "height": height,
+        "time": names.time(time_ms),
+        "instrument": event.instrument,
+        "price": format_price(event.price),
+        "quantity_wh": event.quantity_wh,
+        "buyer": names.of(event.buyer),
+        "seller": names.of(event.seller),
+        "cost": format_money(event.cost),
+        "fee": format_money(event.fee),
+    }
+
+
+def generators(state: State, names: Names) -> list[dict[str, Any]]:
+    """What each generator made, earned and paid."""
+    found = []
+    for key, row in state.scan(GENERATOR):
+        name = str(key[0])
+        paid = {names.of(_account(k[1])): format_money(p.amount) for k, p in state.scan(PAID) if k[0] == name}
+        shares = {names.of(account): held.free + held.escrowed for account, held in balances.holders(state, gen(name))}
+        found.append(
+            {
+                "name": name,
+                "made_wh": state.need(FEED, (row.device,)).export_wh,
+                "earned": format_money(row.earned),
+                "paid": paid,
+                "carried": format_money(balances.free(state, row.account, CASH)),
+                "shares": shares,
+            }
+        )
+    return found
+
+
+def pools(state: State, names: Names) -> list[dict[str, Any]]:
+    """What each pool stores, for whom."""
+    found = []
+    for key, row in state.scan(POOL):
+        name = str(key[0])
+        found.append(
+            {
+                "name": name,
+                "stored_wh": row.stored_wh,
+                "minted_wh": row.minted_wh,
+                "burned_wh": row.burned_wh,
+                "supply_wh": balances.supply(state, watt(name)),
+                "capacity_wh": row.capacity_wh,
+                "power_w": row.power_w,
+                "efficiency": format_share(row.efficiency),
+                "commitments": {
+                    names.of(_account(k[1])): e.energy_wh for k, e in state.scan(COMMITMENT) if k[0] == name
+                },
+                "requests": {names.of(_account(k[1])): e.energy_wh for k, e in state.scan(REQUEST) if k[0] == name},
+            }
+        )
+    return found
+
+
+def _account(value: object) -> bytes:
+    assert isinstance(value, bytes), "accounts are bytes"
+    return value
+
+
+def receipt(events: Iterable[Event], transaction_id: bytes, names: Names) -> tuple[str, str, list[dict[str, Any]]]:
+    """(code, message, what the transaction did) from the events of its block."""
+    found: Receipt | None = None
+    did: list[dict[str, Any]] = []
+    for event in events:
+        if isinstance(event, Receipt):
+            if found is not None:
+                break
+            found = event if event.transaction_id == transaction_id else None
+        elif found is not None:
+            match event:
+                case Trade():
+                    did.append(
+                        {
+                            "traded": {
+                                "price": format_price(event.price),
+                                "quantity_wh": event.quantity_wh,
+                                "buyer": names.of(event.buyer),
+                                "seller": names.of(event.seller),
+                            }
+                        }
+                    )
+                case Rested():
+                    did.append({"rests": {"id": event.order_id, "quantity_wh": event.quantity_wh}})
+                case Canceled():
+                    did.append({"canceled": {"id": event.order_id, "quantity_wh": event.quantity_wh}})
+                case Minted() | Burned() | Payout():
+                    break
+                case _:
+                    break
+    assert found is not None, "the index named this block for the transaction"
+    return found.code, found.message, did
