@@ -48,6 +48,7 @@ KINDS = [
     ("ledger/wallet/__main__.py", "E"),
     ("ledger/node/__main__.py", "E"),
     ("ledger/node/core.py", "P"),
+    ("ledger/node/views.py", "D"),
     ("ledger/node/__init__.py", "P"),
     ("ledger/node/*.py", "D"),
     ("firmware/__init__.py", "P"),
@@ -65,9 +66,11 @@ KINDS = [
     ("firmware/panel/__main__.py", "E"),
     ("firmware/der/__init__.py", "P"),
     ("firmware/der/rules.py", "P"),
+    ("firmware/der/view.py", "P"),
     ("firmware/der/devices.py", "D"),
     ("firmware/der/__main__.py", "E"),
     ("tools/energo_demo/devices.py", "P"),
+    ("tools/energo_demo/audit.py", "P"),
     ("tools/*.py", "D"),
 ]
 
