@@ -311,7 +311,7 @@ class Node:
             for text in work.notes:
                 self.log.note(text)
             if not (work.records or work.to_sign or work.sends or work.commits):
-                return
+                break
             self._journal.append(work.records)
             for to, message in work.sends:
                 self._send(to, message)
@@ -319,7 +319,8 @@ class Node:
                 self._commit(committed)
             for request in work.to_sign:
                 await self._sign(request)
-            self._journal.trim(self.core.machine.live_records)
+        # only now that no commit is outstanding: what it needs must not leave the journal before it
+        self._journal.trim(self.core.machine.live_records)
 
     async def _sign(self, request: VoteToSign | ProposalToSign) -> None:
         machine = self.core.machine
@@ -425,7 +426,10 @@ class Node:
             except LinkFailed as error:
                 if "itself" in str(error):
                     return
-                self.log.note(f"no link: {error}")
+                if error.peer is not None:
+                    self._addresses[at] = error.peer
+                if error.peer is None or error.peer not in self.links:
+                    self.log.note(f"no link: {error}")
             await asyncio.sleep(wait_ms / 1000)
             wait_ms = min(2 * wait_ms, self.settings.redial_ms_max)
 

@@ -40,9 +40,13 @@ BURST_FRAMES: Final = 8_000
 
 
 class LinkFailed(EnergoError):
-    """A link that did not come to be, in words."""
+    """A link that did not come to be, in words; `peer` is the member at the other end where that was proved."""
 
     code = "link_failed"
+
+    def __init__(self, message: str, peer: int | None = None) -> None:
+        super().__init__(message)
+        self.peer = peer
 
 
 def _certificate() -> tuple[bytes, bytes, bytes]:
@@ -163,7 +167,7 @@ class Transport:
                 answer = codec.decode(await _receive(reader, HELLO_BYTES_MAX), bytes_max=HELLO_BYTES_MAX)
                 welcome, words = codec.want(answer, bool, str)
             if not welcome:
-                raise LinkFailed(f"{host} port {port} refused the link: {words}")
+                raise LinkFailed(f"{host} port {port} refused the link: {words}", peer)
         except LinkFailed:
             writer.close()
             raise

@@ -112,9 +112,11 @@ async def _serve(wallet: Wallet, sockets: dict[Role, Path]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     failure: list[BaseException] = []
+    open_links: dict[asyncio.StreamWriter, asyncio.Event] = {}
 
     def handler(role: Role) -> Any:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            ended = open_links[writer] = asyncio.Event()
             try:
                 while True:
                     size = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
@@ -130,6 +132,8 @@ async def _serve(wallet: Wallet, sockets: dict[Role, Path]) -> None:
                 stop.set()
             finally:
                 writer.close()
+                del open_links[writer]
+                ended.set()
 
         return serve
 
@@ -156,6 +160,9 @@ async def _serve(wallet: Wallet, sockets: dict[Role, Path]) -> None:
             continue
     for server in servers:
         server.close()
+    for writer, ended in list(open_links.items()):
+        writer.close()
+        await ended.wait()
     for path in sockets.values():
         path.unlink(missing_ok=True)
     if failure:

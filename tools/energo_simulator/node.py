@@ -69,7 +69,6 @@ class Node:
             scheme=self.scheme,
         )
         self.core.machine.recover(self.disk.journal.durable, now)
-        self.disk.journal.durable = self.core.machine.live_records()
         self.drain(now)
 
     def cut(self) -> None:
@@ -108,9 +107,13 @@ class Node:
     def drain(self, now: Now) -> None:
         """Carry out everything that the core wants, in the driver's order."""
         assert self.core is not None, "only a running node has work"
+        trim = False
         while True:
             work = self.core.take_work()
             if not (work.records or work.to_sign or work.sends or work.commits):
+                if trim:  # only now: what a later commit still needs must not leave the journal before it
+                    self._maybe_crash()
+                    self.disk.journal.durable = self.core.machine.live_records()
                 return
             self.disk.journal.append(work.records)
             self._maybe_crash()
@@ -125,9 +128,7 @@ class Node:
             for committed in work.commits:
                 self.disk.commit(committed)
                 self.checker.commits(self.number, committed.executed)
-            if work.commits:
-                self._maybe_crash()
-                self.disk.journal.durable = self.core.machine.live_records()
+            trim = trim or bool(work.commits)
 
     def _observe(self, message: frames.AnyMessage) -> None:
         match message:
