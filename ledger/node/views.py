@@ -160,6 +160,12 @@ def feed(state: State, device: str) -> dict[str, Any] | None:
     }
 
 
+def _kind(genesis: Genesis, name: str) -> dict[str, str]:
+    device = genesis.device(name)
+    assert device is not None, "a device that reported is in the genesis"
+    return {"role": Role(device.role).name.lower(), "account": device.owner, "bus": device.bus}
+
+
 def slot(closed: SlotClosed, names: Names, height: int) -> dict[str, Any]:
     """A closed slot."""
     genesis = names.genesis
@@ -173,14 +179,10 @@ def slot(closed: SlotClosed, names: Names, height: int) -> dict[str, Any]:
         root = {"import_wh": import_wh, "export_wh": export_wh, "residual_wh": import_wh - export_wh - behind}
     devices = []
     for settled in closed.devices:
-        device = genesis.device(settled.device)
-        assert device is not None, "a settled device is in the genesis"
         devices.append(
             {
                 **settled._asdict(),
-                "role": Role(device.role).name.lower(),
-                "account": device.owner,
-                "bus": device.bus,
+                **_kind(genesis, settled.device),
                 "fees": format_money(settled.fees),
                 "net": format_money(settled.net),
             }
@@ -196,7 +198,7 @@ def slot(closed: SlotClosed, names: Names, height: int) -> dict[str, Any]:
         "grid_sold_wh": closed.grid_sold_wh,
         "fees": format_money(closed.fees),
         "devices": devices,
-        "informed": {n: {"import_wh": i, "export_wh": e} for n, (i, e) in informed.items()},
+        "informed": {n: {**_kind(genesis, n), "import_wh": i, "export_wh": e} for n, (i, e) in informed.items()},
         "root": root,
     }
 

@@ -1,0 +1,88 @@
+"""What is read from disk: every mistake names the file, the key and the fix."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ledger.base import files
+from ledger.base.crypto import ED25519
+from ledger.base.errors import ConfigError, FolderInUse
+from tests.ledger.genesis_text import genesis_toml
+
+
+@pytest.fixture
+def genesis_file(tmp_path: Path) -> Path:
+    path = tmp_path / "genesis.toml"
+    path.write_text(genesis_toml())
+    return path
+
+
+def test_a_genesis_loads_and_its_hash_depends_on_every_field(genesis_file: Path) -> None:
+    genesis = files.load_genesis(genesis_file)
+    assert [home.name for home in genesis.homes] == ["home1", "home2"]
+    assert genesis.market.retail == 30_000
+    text = genesis_file.read_text()
+    for old, new in (('retail = "0.30"', 'retail = "0.31"'), ("slot_ms = 1500", "slot_ms = 1600"), ("Test", "Tess")):
+        genesis_file.write_text(text.replace(old, new))
+        assert files.load_genesis(genesis_file).chain_id != genesis.chain_id
+
+
+MISTAKES = {
+    "not TOML": ("[street]", "[street", "is not TOML"),
+    "missing key": ('currency = "EUR"', "", r"\[street\] currency: is missing"),
+    "wrong type": ("slot_ms = 1500", 'slot_ms = "1500"', r"\[time\] slot_ms: is '1500'; it must be of type int"),
+    "out of range": ("stale_ms = 500", "stale_ms = 499", "between 500"),
+    "unknown key": ("slot_ms = 1500", "slot_ms = 1500\nslots = 3", "slots: is not known here"),
+    "bad price": ('retail = "0.30"', 'retail = "0.3000001"', "more than 5 decimals"),
+    "tariff upside down": ('feed_in = "0.08"', 'feed_in = "0.31"', "feed_in <= retail"),
+    "no such bus": ('bus = "home2"\ncash', 'bus = "nowhere"\ncash', "no bus is called nowhere"),
+    "sharing": ('grid_cash = "1000.00"', 'grid_cash = "1000.00"\nsharing = "0.5"', "not yet"),
+    "shares": ("home1 = 5000", "home1 = 4999", "add up to 10000"),
+    "role": ('role = "generator"', 'role = "windmill"', "is no role"),
+    "key": ('key = "', 'key = "zz', "64 hexadecimal digits"),
+    "twice": ('name = "home2"\nowner_key', 'name = "home1"\nowner_key', "stands twice"),
+    "created late": ("created_ms = 1", "created_ms = 9999999999999", "must lie before origin_ms"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "words"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_each_mistake_is_named(genesis_file: Path, old: str, new: str, words: str) -> None:
+    text = genesis_file.read_text()
+    assert old in text
+    genesis_file.write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=words) as caught:
+        files.load_genesis(genesis_file)
+    assert str(genesis_file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        files.load_genesis(tmp_path / "none.toml")
+
+
+def test_keys_are_private_and_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "a.key"
+    public = files.create_key(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert ED25519.public(files.load_key(path)) == public
+    with pytest.raises(ConfigError, match="exists already"):
+        files.create_key(path)
+    path.chmod(0o640)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        files.load_key(path)
+    path.chmod(0o600)
+    path.write_text("nonsense")
+    with pytest.raises(ConfigError, match="64 hexadecimal"):
+        files.load_key(path)
+
+
+def test_a_folder_belongs_to_one_process(tmp_path: Path) -> None:
+    lock = files.FolderLock(tmp_path / "data")
+    with pytest.raises(FolderInUse, match=f"process {os.getpid()}"):
+        files.FolderLock(tmp_path / "data")
+    lock.close()
+    files.FolderLock(tmp_path / "data").close()
