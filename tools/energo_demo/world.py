@@ -135,9 +135,7 @@ def build(plan: Street) -> tuple[World, dict[str, dict[int, Unit]]]:
         for plant in plan.generators
     )
     pools = {
-        pool.name: devices.Pool(
-            meters[pool.name], devices.Store(pool.capacity_wh, pool.power_w, pool.efficiency)
-        )
+        pool.name: devices.Pool(meters[pool.name], devices.Store(pool.capacity_wh, pool.power_w, pool.efficiency))
         for pool in plan.pools
     }
     root = next((meters[meter.name] for meter in plan.meters if meter.role == "feeder"), devices.Meter("root"))
