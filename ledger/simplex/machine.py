@@ -765,12 +765,16 @@ class Machine:
                 if vote.signature:
                     self._send(vote, to)
                 else:
-                    self.effects.to_sign.append(VoteToSign(kind, number, vote.block_hash, vote.time_ms))
+                    self._sign_again(VoteToSign(kind, number, vote.block_hash, vote.time_ms))
+
+    def _sign_again(self, request: VoteToSign | ProposalToSign) -> None:
+        if request not in self.effects.to_sign:
+            self.effects.to_sign.append(request)
 
     def _retransmit(self, now: Now) -> None:
         view = self._view(self.view)
         if view.own.proposed is not None and view.proposal is None:
-            self.effects.to_sign.append(ProposalToSign(self.view, view.own.proposed))
+            self._sign_again(ProposalToSign(self.view, view.own.proposed))
         self._send_own(None)
         self._send(self.status())
         self._retransmit_after = min(2 * self._retransmit_after, RETRANSMIT_MAX_MS)

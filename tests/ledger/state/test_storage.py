@@ -7,7 +7,7 @@ import pytest
 from ledger.base.intents import BUY, MARKET, SELL, CancelOrder, Commit, Intent, PlaceOrder, Redeem, Transfer
 from ledger.state.events import Burned, Canceled, Event, Minted, PoolState, Receipt, Rested, Trade
 from ledger.state.rules import balances
-from ledger.state.tables import CASH, ORDER, REQUEST
+from ledger.state.tables import CASH, ORDER, REQUEST, Balance
 from tests.ledger.streets import ORIGIN_MS, Ledger, street
 
 BOOK = "WATT:pool"
@@ -38,7 +38,7 @@ class Street:
         self.slot += 1
         return self.ledger.step(self.ledger.end_of(self.slot - 1) + 500).events
 
-    def held(self, home: str, asset: str) -> balances.Balance:
+    def held(self, home: str, asset: str) -> Balance:
         return balances.balance(self.ledger.tip.state, self.ledger.context.genesis.accounts[home], asset)
 
     def charged(self) -> None:

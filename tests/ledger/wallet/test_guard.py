@@ -1,0 +1,153 @@
+"""The signer never gives two answers for one view: as a rule, across restarts, and with a torn journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.base.crypto import ZERO_HASH, sha256
+from ledger.base.errors import DiskFailed, SignerRefused
+from ledger.wallet.guard import FINALIZE, NOTARIZE, NULLIFY, PROPOSE, Guard, Signed, decode_signed
+from ledger.wallet.journal import MAGIC, DamagedLog, DurableLog, parse_log
+from ledger.wallet.keystore import Amnesia, VoteJournal, create_keys, load_keys
+
+A, B = sha256(b"a"), sha256(b"b")
+steps = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4), st.sampled_from([A, B]), st.booleans()), max_size=30)
+
+
+def ask(guard: Guard, kind: int, view: int, block: bytes) -> Signed:
+    block = ZERO_HASH if kind == NULLIFY else block
+    given_before = guard.check(kind, 0, view, block)
+    if given_before is not None:
+        return given_before
+    record = Signed(kind, 0, view, block, 5, sha256(bytes([kind, view]), block) * 2)
+    guard.note(record)
+    return record
+
+
+@given(steps)
+def test_whatever_is_asked_and_however_often_it_restarts_it_never_contradicts_itself(
+    asked: list[tuple[int, int, bytes, bool]],
+) -> None:
+    guard, given_so_far = Guard(), list[Signed]()
+    for kind, view, block, restart in asked:
+        if restart:
+            guard = Guard(decode_signed(record.encoded()) for record in guard.live())
+        try:
+            record = ask(guard, kind, view, block)
+        except SignerRefused:
+            continue
+        given_so_far.append(record)
+    by_view: dict[int, dict[int, set[bytes]]] = {}
+    for record in given_so_far:
+        by_view.setdefault(record.view, {}).setdefault(record.kind, set()).add(record.block_hash)
+    for kinds in by_view.values():
+        assert all(len(blocks) == 1 for blocks in kinds.values())
+        assert not (NULLIFY in kinds and FINALIZE in kinds)
+
+
+def test_the_same_vote_gets_the_same_signature_and_views_only_rise() -> None:
+    guard = Guard()
+    first = ask(guard, NOTARIZE, 3, A)
+    assert ask(guard, NOTARIZE, 3, A) is first
+    with pytest.raises(SignerRefused, match="another block"):
+        ask(guard, NOTARIZE, 3, B)
+    with pytest.raises(SignerRefused, match="behind view 3"):
+        ask(guard, NOTARIZE, 2, A)
+    ask(guard, NULLIFY, 3, A)
+    for kind in (FINALIZE,):
+        with pytest.raises(SignerRefused, match="already nullified"):
+            ask(guard, kind, 3, A)
+
+
+def test_no_notarize_after_nullify_and_no_second_proposal() -> None:
+    guard = Guard()
+    ask(guard, NULLIFY, 1, A)
+    with pytest.raises(SignerRefused, match="refusing to notarize"):
+        ask(guard, NOTARIZE, 1, A)
+    ask(guard, PROPOSE, 2, A)
+    with pytest.raises(SignerRefused, match="PROPOSE"):
+        ask(guard, PROPOSE, 2, B)
+
+
+def test_a_vote_is_on_disk_before_its_signature_is_given(tmp_path: Path) -> None:
+    seed = sha256(b"seed")
+    journal = VoteJournal(tmp_path)
+    signature, time_ms = journal.sign(NOTARIZE, 0, 1, A, 77, seed, b"message")
+    records, _ = parse_log((tmp_path / "votes.journal").read_bytes())
+    assert [decode_signed(raw)[:5] for raw in records] == [(NOTARIZE, 0, 1, A, 77)]
+    journal.close()
+    again = VoteJournal(tmp_path)
+    assert again.sign(NOTARIZE, 0, 1, A, 99, seed, b"message") == (signature, time_ms)
+    with pytest.raises(SignerRefused):
+        again.sign(NOTARIZE, 0, 1, B, 99, seed, b"message")
+    again.close()
+
+
+def test_a_torn_end_is_cut_off_and_damage_before_it_stops_the_voter(tmp_path: Path) -> None:
+    seed = sha256(b"seed")
+    journal = VoteJournal(tmp_path)
+    for view in range(1, 6):
+        journal.sign(NOTARIZE, 0, view, A, 77, seed, b"message")
+    journal.close()
+    path = tmp_path / "votes.journal"
+    whole = path.read_bytes()
+    for cut in range(len(MAGIC), len(whole), 7):
+        path.write_bytes(whole[:cut])
+        VoteJournal(tmp_path).close()
+    damaged = bytearray(whole)
+    damaged[len(MAGIC) + 20] ^= 1
+    path.write_bytes(bytes(damaged))
+    with pytest.raises(Amnesia, match="will not vote again"):
+        VoteJournal(tmp_path)
+
+
+def test_a_lost_journal_is_amnesia(tmp_path: Path) -> None:
+    VoteJournal(tmp_path).close()
+    (tmp_path / "votes.journal").unlink()
+    with pytest.raises(Amnesia, match="is gone"):
+        VoteJournal(tmp_path)
+
+
+@given(records=st.lists(st.binary(min_size=1, max_size=60), max_size=8), data=st.data())
+def test_any_cut_keeps_a_prefix_and_any_flip_is_noticed(records: list[bytes], data: st.DataObject) -> None:
+    from ledger.wallet.journal import _frame
+
+    raw = MAGIC + b"".join(_frame(record) for record in records)
+    cut = data.draw(st.integers(0, len(raw)))
+    found, sound = parse_log(raw[:cut])
+    assert found == records[: len(found)]
+    assert sound <= cut
+    if not records:
+        return
+    at = data.draw(st.integers(len(MAGIC), len(raw) - 1))
+    flipped = bytearray(raw)
+    flipped[at] ^= data.draw(st.integers(1, 255))
+    try:
+        found, _ = parse_log(bytes(flipped))
+    except DamagedLog:
+        return
+    assert found == records[: len(found)]
+    assert len(found) < len(records)
+
+
+def test_a_full_disk_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    log = DurableLog(tmp_path / "log")
+
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(DiskFailed, match="free space"):
+        log.append([b"record"])
+
+
+def test_keys_are_made_once(tmp_path: Path) -> None:
+    public = create_keys(tmp_path / "wallet")
+    assert load_keys(tmp_path / "wallet").public() == public
+    assert len(set(public)) == 3
