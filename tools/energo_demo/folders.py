@@ -37,7 +37,7 @@ REDIAL_MS_MAX: Final = 1_000
 # The agents' rules of the demo: as decimal text per kWh, and as parts of the TSL that a home has.
 SELL_STORED_ABOVE: Final = "0.20"
 BUY_STORED_BELOW: Final = "0.22"
-COMMIT_PARTS: Final = 10  # a tenth of its TSL, of each slot's surplus
+COMMIT_PARTS: Final = 5  # a fifth of its TSL, of each slot's surplus
 KEEP_PARTS: Final = 2  # a home keeps half of what it may store
 STEP_PARTS: Final = 16  # orders differ by at least this much
 
