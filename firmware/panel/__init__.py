@@ -1,0 +1,1 @@
+"""The homeowner's panel: two lines of sixteen characters."""
