@@ -328,6 +328,8 @@ class Store:
                 break
             blocks.append(raw)
             size += len(raw)
+        if not blocks:
+            return None
         headers: list[Header] = []
         for place in range(len(blocks) - 1, len(rows)):
             body, certificate = rows[place]

@@ -1,0 +1,213 @@
+"""Links on the loopback interface: who gets in, who is turned away, and that a relay in the middle is found out."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.base import codec
+from ledger.base.crypto import ED25519, link_message, sha256
+from ledger.base.errors import DecodeError
+from ledger.node import transport
+from ledger.node.transport import Link, LinkFailed, Transport, read_frames
+
+CHAIN = sha256(b"chain")
+
+
+class Keys:
+    """Stands where the wallet's socket is: signs link proofs with a seed of the test."""
+
+    def __init__(self, name: str, chain_id: bytes = CHAIN) -> None:
+        self.seed = sha256(name.encode())
+        self.own = ED25519.public(self.seed)
+        self.chain_id = chain_id
+
+    async def prove_link(
+        self, *, dialed: bool, client_nonce: bytes, server_nonce: bytes, peer: bytes, certificate_hash: bytes
+    ) -> bytes:
+        message = link_message(self.chain_id, int(dialed), client_nonce, server_nonce, self.own, peer, certificate_hash)
+        return ED25519.sign(self.seed, message)
+
+
+class End:
+    """One node's transport, and the links that it got."""
+
+    def __init__(self, name: str, members: dict[bytes, int], chain_id: bytes = CHAIN, full: str = "") -> None:
+        self.keys = Keys(name, chain_id)
+        self.links: asyncio.Queue[Link] = asyncio.Queue()
+        self.notes: list[str] = []
+        self.transport = Transport(
+            chain_id=chain_id,
+            own_id=self.keys.own,
+            members=members,
+            signer=self.keys,  # type: ignore[arg-type]
+            on_link=self.links.put,
+            may_link=lambda peer, dialed: full,
+            note=self.notes.append,
+            now_ms=lambda: 0,
+        )
+
+
+def members(*names: str) -> dict[bytes, int]:
+    return {Keys(name).own: number for number, name in enumerate(names)}
+
+
+def run(scene: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await scene()
+
+    asyncio.run(bounded())
+
+
+def test_two_members_link_and_frames_arrive_whole() -> None:
+    async def scene() -> None:
+        a, b = End("a", members("a", "b")), End("b", members("a", "b"))
+        port = await b.transport.listen("127.0.0.1", 0)
+        assert await a.transport.dial("127.0.0.1", port) == 1
+        out, back = await a.links.get(), await b.links.get()
+        assert (out.peer, out.dialed, back.peer, back.dialed) == (1, True, 0, False)
+        out.send((3).to_bytes(4, "big") + b"abc")
+        out.send((90_000).to_bytes(4, "big") + bytes(90_000))
+        out.writer.close()
+        got: list[bytes] = []
+        with pytest.raises(asyncio.IncompleteReadError):
+            await read_frames(back, got.append)
+        assert [len(frame) for frame in got] == [3, 90_000]
+        back.close()
+        await b.transport.close()
+
+    run(scene)
+
+
+@pytest.mark.parametrize(
+    ("dialer", "words"),
+    [
+        (End("a", members("a", "b"), sha256(b"another street")), "another street"),
+        (End("stranger", members("stranger", "b")), "not one of this street"),
+        (End("b", members("a", "b")), "this node itself"),
+    ],
+    ids=["wrong chain", "stranger", "oneself"],
+)
+def test_who_does_not_belong_is_turned_away_with_a_reason(dialer: End, words: str) -> None:
+    async def scene() -> None:
+        b = End("b", members("a", "b"))
+        port = await b.transport.listen("127.0.0.1", 0)
+        with pytest.raises(LinkFailed):
+            await dialer.transport.dial("127.0.0.1", port)
+        while not b.notes:
+            await asyncio.sleep(0)
+        assert words in b.notes[0]
+        assert b.links.empty()
+        await b.transport.close()
+
+    run(scene)
+
+
+def test_a_refusal_is_said_in_words_and_names_the_member() -> None:
+    async def scene() -> None:
+        a, b = End("a", members("a", "b")), End("b", members("a", "b"), full="there is a link already")
+        port = await b.transport.listen("127.0.0.1", 0)
+        with pytest.raises(LinkFailed, match="there is a link already") as caught:
+            await a.transport.dial("127.0.0.1", port)
+        assert caught.value.peer == 1
+        await b.transport.close()
+
+    run(scene)
+
+
+def test_a_proof_without_the_key_does_not_pass() -> None:
+    async def scene() -> None:
+        a, b = End("a", members("a", "b")), End("b", members("a", "b"))
+        a.keys.seed = sha256(b"another key")
+        port = await b.transport.listen("127.0.0.1", 0)
+        with pytest.raises(LinkFailed):
+            await a.transport.dial("127.0.0.1", port)
+        while not b.notes:
+            await asyncio.sleep(0)
+        assert "could not prove" in b.notes[0]
+        await b.transport.close()
+
+    run(scene)
+
+
+def test_a_relay_in_the_middle_has_another_certificate_and_is_found_out() -> None:
+    async def scene() -> None:
+        a, b, relay = (End(name, members("a", "b")) for name in ("a", "b", "relay"))
+        port = await b.transport.listen("127.0.0.1", 0)
+
+        async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", port, ssl=relay.transport._client_context)
+
+            async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+                while data := await source.read(4_096):
+                    sink.write(data)
+                sink.close()
+
+            await asyncio.gather(pump(reader, up_writer), pump(up_reader, writer), return_exceptions=True)
+
+        middle = await asyncio.start_server(pass_on, "127.0.0.1", 0, ssl=relay.transport._server_context)
+        with pytest.raises(LinkFailed):
+            await a.transport.dial("127.0.0.1", middle.sockets[0].getsockname()[1])
+        assert a.links.empty()
+        assert b.links.empty()
+        middle.close()
+        await b.transport.close()
+
+    run(scene)
+
+
+def test_noise_and_slow_strangers_cost_no_more_than_the_introduction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "HANDSHAKE_S", 0.3)
+
+    async def scene() -> None:
+        b = End("b", members("a", "b"))
+        port = await b.transport.listen("127.0.0.1", 0)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        for payload in (b"", b"\xff\xff\xff\xff", b"\0\0\0\5" + b"\x81" * 5, b"\0\0\0\1\xff"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+            writer.write(payload)
+            while await reader.read(4_096):
+                continue
+            writer.close()
+        assert len(b.notes) == 4
+        assert b.transport._half_open == {}
+        assert b.links.empty()
+        await b.transport.close()
+
+    run(scene)
+
+
+def test_a_port_in_use_is_a_clear_error() -> None:
+    async def scene() -> None:
+        a, b = End("a", members("a", "b")), End("b", members("a", "b"))
+        port = await a.transport.listen("127.0.0.1", 0)
+        with pytest.raises(LinkFailed, match=f"port {port} .*stop what uses it"):
+            await b.transport.listen("127.0.0.1", port)
+        await a.transport.close()
+
+    run(scene)
+
+
+def test_a_frame_beyond_the_bound_ends_the_link() -> None:
+    async def scene() -> None:
+        reader = asyncio.StreamReader()
+        reader.feed_data((10**6).to_bytes(4, "big"))
+        writer: Any = None
+        with pytest.raises(DecodeError, match="at most"):
+            await read_frames(Link(0, False, "", 0, reader, writer), lambda frame: None)
+
+    run(scene)
+
+
+def test_a_hello_has_one_canonical_form(tmp_path: Path) -> None:
+    hello = codec.encode((1, CHAIN, bytes(32), bytes(32)))
+    assert len(hello) <= transport.HELLO_BYTES_MAX
+    with pytest.raises(DecodeError):
+        codec.decode(hello + b"\0", bytes_max=transport.HELLO_BYTES_MAX)
