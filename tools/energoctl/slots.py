@@ -30,8 +30,8 @@ def slots(ctx: click.Context, count: int) -> None:
                 slot["start"],
                 slot["price"],
                 slot["local_wh"],
-                slot["grid_bought_wh"],
-                slot["grid_sold_wh"],
+                slot["from_grid_wh"],
+                slot["to_grid_wh"],
                 _received(slot, own),
             ]
             for slot in found
