@@ -144,9 +144,7 @@ def test_the_pool_obeys_the_setpoint_that_stood_when_its_slot_ended(tmp_path: Pa
 def test_battery_and_car_take_limits_and_refuse_what_they_cannot_do(tmp_path: Path) -> None:
     async def script(clock: Clock, clients: dict[str, Any]) -> None:
         home2, home5 = clients["home2"], clients["home5"]
-        assert not await tell(
-            home2, UNIT_BATTERY, "energo-battery", mode=1, charge_w_max=9_000, discharge_w_max=2_500
-        )
+        assert not await tell(home2, UNIT_BATTERY, "energo-battery", mode=1, charge_w_max=9_000, discharge_w_max=2_500)
         assert not await tell(home2, UNIT_BATTERY, "energo-battery", mode=7, charge_w_max=0, discharge_w_max=0)
         assert await tell(home2, UNIT_BATTERY, "energo-battery", mode=0, charge_w_max=0, discharge_w_max=0)
         assert await tell(home5, UNIT_CAR, "energo-car", mode=0, charge_w_max=3_700)
