@@ -292,7 +292,7 @@ def _generator(history: History, state: State, name: str, device: str) -> dict[s
         "name": name,
         "made_wh": _last_export(history, device),
         "earned": format_money(history.settled[device].net),
-        "paid": {home: format_money(amount) for home, amount in paid.items()},
+        "paid": {home: format_money(paid[home]) for home in names.values() if home in paid},
         "carried": format_money(_cash(state, history.genesis.accounts[f"gen:{name}"])),
         "sold_local_wh": history.settled[device].sold_local_wh,
         "sold_grid_wh": history.settled[device].sold_grid_wh,

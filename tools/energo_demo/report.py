@@ -53,24 +53,17 @@ def print_report(document: dict[str, Any], console: Console) -> None:
             made.add_column(column, justify="left" if number == 0 else "right")
         return made
 
-    energy = table(
-        "Energy, kWh",
-        "",
-        "made",
-        "used",
-        "own use",
-        "to pool",
-        "from pool",
-        "from neighbors",
-        "to neighbors",
-        "from grid",
-        "to grid",
-    )
-    keys = ("made", "used", "own", "deposited", "redeemed", "bought_local", "sold_local", "bought_grid", "sold_grid")
+    sources = ("from pool", "from neighbors", "from grid")
+    sinks = ("to pool", "to neighbors", "to grid")
+    energy = table("Energy, kWh", "", "made", "used", "of its own", *sources, *sinks)
+    bought = ("redeemed_wh", "bought_local_wh", "bought_grid_wh")
+    sold = ("deposited_wh", "sold_local_wh", "sold_grid_wh")
     for home in document["homes"]:
-        energy.add_row(home["name"], *(kwh(home[f"{key}_wh"]) for key in keys))
+        own = home["used_wh"] - sum(home[key] for key in bought)
+        sums = [home["made_wh"], home["used_wh"], own, *(home[key] for key in bought + sold)]
+        energy.add_row(home["name"], *(kwh(energy_wh) for energy_wh in sums))
     for plant in document["generators"]:
-        cells = [kwh(plant["made_wh"]), *[""] * 5, kwh(plant["sold_local_wh"]), "", kwh(plant["sold_grid_wh"])]
+        cells = [kwh(plant["made_wh"]), *[""] * 6, kwh(plant["sold_local_wh"]), kwh(plant["sold_grid_wh"])]
         energy.add_row(plant["name"], *cells)
     console.print(energy)
 
@@ -82,14 +75,11 @@ def print_report(document: dict[str, Any], console: Console) -> None:
     console.print(cash)
 
     for plant in document["generators"]:
-        shares = table(
-            f"{plant['name']} made {kwh(plant['made_wh'])} kWh and earned {money(plant['earned'])} {currency}",
-            "owner",
-            "paid",
-        )
+        shares = table(f"{plant['name']}, {currency}", "to", "paid")
         for owner, amount in plant["paid"].items():
             shares.add_row(owner, amount)
         shares.add_row("carried", plant["carried"])
+        shares.add_row("earned", plant["earned"])
         console.print(shares)
 
     stored = table("Stored energy, kWh", "pool", "WATT minted", "burned", "in being", "stored")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PLAIN_LINES: Final = 12  # of a whole run, apart from what happens
 SAYINGS_SHOWN: Final = 4
+WIDE_COLUMNS: Final = 118  # of a terminal; a narrower one does without what the homes have
 
 
 class PlainShow:
@@ -69,7 +70,8 @@ class LiveShow:
         from rich.console import Group
         from rich.text import Text
 
-        parts: list[RenderableType] = [] if self._now is None else [_head(self._now), _table(self._now)]
+        wide = self._live.console.width >= WIDE_COLUMNS
+        parts: list[RenderableType] = [] if self._now is None else [_head(self._now), _table(self._now, wide=wide)]
         parts += [Text(saying, style="dim") for saying in self._sayings]
         self._live.update(Group(*parts), refresh=True)
 
@@ -127,26 +129,30 @@ def _head(now: Now) -> RenderableType:
     if now.waiting_for:
         text.append(f"   waits for {now.waiting_for} more homes", style="bold red")
     settled = 0 if closed is None else int(closed["slot"]) + 1
-    return Group(text, ProgressBar(total=now.slot_count, completed=settled, width=80))
+    return Group(text, ProgressBar(total=now.slot_count, completed=settled, width=72))
 
 
-def _table(now: Now) -> RenderableType:
+def _table(now: Now, *, wide: bool) -> RenderableType:
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("home")
-    table.add_column("has")
-    for title in ("makes", "uses", "pool", "buys", "sells", "grid", f"{now.street.currency}/slot", "height"):
-        table.add_column(title, justify="right")
-    table.add_column("")
-    for home in now.homes:
-        table.add_row(*_home_cells(now, home))
-    for plant in now.street.generators:
-        table.add_row(plant.name, "the street's", *_device_cells(now, plant.name, plant=True), "", "")
+    table.add_column("Wh")
+    if wide:
+        table.add_column("has", no_wrap=True)
+    for title in ("makes", "uses", "of pool", "buys", "sells", "of grid", now.street.currency, "height"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    rows = [_home_cells(now, home) for home in now.homes]
+    rows += [
+        [plant.name, "the street's", *_device_cells(now, plant.name, plant=True), "", ""]
+        for plant in now.street.generators
+    ]
     for pool in now.street.pools:
         stored = next((str(each["stored_wh"]) for each in now.pools if each["name"] == pool.name), "0")
-        table.add_row(pool.name, "the street's", *_device_cells(now, pool.name), "", f"{stored} Wh stored")
+        rows.append([pool.name, "the street's", *_device_cells(now, pool.name), "", f"{stored} Wh stored"])
+    for name, has, *cells in rows:
+        table.add_row(name, *[has] * wide, *cells)
     return table
 
 
@@ -167,7 +173,7 @@ def _device_cells(now: Now, device: str, *, plant: bool = False) -> list[str]:
     if now.closed is None or row is None:
         return [""] * 7
     if row["status"] != "metered":
-        return ["", "", "", "", "", "no reading", ""]
+        return ["", "", "", "", "", "missing", ""]
     made = row["export_wh"] if plant else made_wh(now.closed, device)
     used = 0 if plant or row["role"] == "pool" else made + row["import_wh"] - row["export_wh"]
     grid = row["bought_grid_wh"] - row["sold_grid_wh"]
