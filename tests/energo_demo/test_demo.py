@@ -91,7 +91,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     (folder / "tmp").mkdir()
     environment = dict(os.environ, TMPDIR=str(folder / "tmp"), PYTHONPATH=f"{ROOT}:{ROOT / 'tools'}")
     return subprocess.Popen(
-        [sys.executable, "-m", "energoctl.demo", *arguments],
+        [sys.executable, "-m", "energoctl.main", "demo", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

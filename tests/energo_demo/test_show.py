@@ -27,7 +27,11 @@ def closed(slot: int) -> dict[str, Any]:
         "start": "2021-03-24T10:00:00Z",
         "price": "0.12345",
         "local_wh": 120,
-        "informed": {"home1-pv": {"import_wh": 0, "export_wh": 700}},
+        "informed": {
+            "home1-pv": {"role": "generation", "account": "home1", "import_wh": 0, "export_wh": 700},
+            "home1-battery": {"role": "battery", "account": "home1", "import_wh": 0, "export_wh": 50},
+            "root": {"role": "feeder", "account": "", "import_wh": 0, "export_wh": 1},
+        },
         "devices": [
             row("home1", "connection", export_wh=500, sold_grid_wh=380, sold_local_wh=120, net="0.01234500"),
             row("home2", "connection", status="missing"),

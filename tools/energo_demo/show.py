@@ -93,9 +93,9 @@ def _row(closed: dict[str, Any], device: str) -> dict[str, Any] | None:
 
 
 def made_wh(closed: dict[str, Any], home: str) -> int:
-    """What a home's plant made in a slot, where its meter reported it."""
-    informed = closed.get("informed", {}).get(f"{home}-pv")
-    return int(informed["export_wh"]) if informed else 0
+    """What a home's plants made in a slot, where their meters reported it."""
+    behind = [each for each in closed["informed"].values() if each["account"] == home]
+    return sum(int(each["export_wh"]) for each in behind if each["role"] == "generation")
 
 
 def _street_sums(closed: dict[str, Any]) -> tuple[int, int]:

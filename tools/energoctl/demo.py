@@ -1,23 +1,29 @@
 """`energoctl demo`: a street of real processes on this machine, from its genesis to an audited end.
 
 Exit status 0 when every check holds, 1 when one does not or the run failed, 2 for options that cannot be. With --json nothing
-but one JSON document goes to standard output.
+but one JSON document goes to standard output; how it goes is said on standard error.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from ledger.base.errors import ConfigError, EnergoError
+from ledger.base.errors import ConfigError
 
-SCENARIOS = ("street", "prosumers", "storage", "crowdfund", "governance", "futures", "voucher")
-SLOT_MS_MIN, SLOT_MS_MAX = 500, 900_000
+from . import answers
+
+if TYPE_CHECKING:
+    from energo_demo.show import LiveShow, PlainShow
+
+SCENARIOS: Final = ("street", "prosumers", "storage", "crowdfund", "governance", "futures", "voucher")
+SLOT_MS_MIN: Final = 500  # a slot has to hold a few blocks
+SLOT_MS_MAX: Final = 900_000  # as long as what it stands for
+PIPE_WIDTH: Final = 140  # of the report where no terminal shows it
 
 
 def _slot_ms(ctx: click.Context, parameter: click.Parameter, text: str) -> int:
@@ -35,24 +41,34 @@ def _slot_ms(ctx: click.Context, parameter: click.Parameter, text: str) -> int:
 @click.command()
 @click.option("--scenario", type=click.Choice(SCENARIOS), default="street", show_default=True, help="Which story.")
 @click.option(
-    "--homes", type=int, default=5, show_default=True, help="How many homes, each a node that votes (up to 21)."
+    "--homes", type=int, default=5, show_default=True, help="How many homes, each a node that votes; at most 21."
 )
 @click.option("--days", type=int, default=1, show_default=True, help="How many measured days.")
 @click.option(
-    "--slot-seconds", "slot_ms", default="1.5", show_default=True, callback=_slot_ms, help="How long 15 minutes last."
+    "--slot-seconds",
+    "slot_ms",
+    default="1.5",
+    show_default=True,
+    callback=_slot_ms,
+    help="How long a slot of 15 minutes lasts.",
 )
 @click.option("--slots", type=int, help="End after so many slots instead of whole days.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Varies the profiles; 0 is as measured.")
 @click.option(
-    "--outage", "outages", multiple=True, metavar="HOME:FROM_SLOT:SLOTS[:power]", help="Switch a home off; repeatable."
+    "--outage",
+    "outages",
+    multiple=True,
+    metavar="HOME:FROM_SLOT:SLOTS[:power]",
+    help="Switch a home off for some slots; with :power its meter reader too. Repeatable.",
 )
 @click.option(
-    "--street", "street_file", type=click.Path(path_type=Path, dir_okay=False), help="Another street than the demo's."
+    "--street",
+    "street_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Another street than the demo's own.",
 )
-@click.option(
-    "--keep", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Keep everything in a new folder."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--keep", type=click.Path(path_type=Path), metavar="DIR", help="Keep everything, in a new folder.")
 @click.pass_context
 def demo(
     ctx: click.Context,
@@ -65,47 +81,42 @@ def demo(
     outages: tuple[str, ...],
     street_file: Path | None,
     keep: Path | None,
-    as_json: bool,
 ) -> None:
-    """Run a street of real processes on one measured day, and audit it."""
+    """Run a street of real processes through measured days, and audit it."""
     from energo_demo.processes import Signals
     from energo_demo.run import Options, Run, check_options, parse_outage
 
-    as_json = as_json or bool((ctx.find_root().obj or {}).get("json"))
     if scenario != "street":
-        _fail(as_json, "not_yet", f"--scenario {scenario}: not yet; the only scenario so far is street", 2)
+        raise click.UsageError(f"--scenario {scenario}: not yet; the only scenario so far is street", ctx)
     try:
-        options = Options(
-            homes, days, slot_ms, seed, tuple(parse_outage(text) for text in outages), street_file, keep, slots
-        )
+        chosen = tuple(parse_outage(text) for text in outages)
+        options = Options(homes, days, slot_ms, seed, chosen, street_file, keep, slots)
         plan = check_options(options)
     except ConfigError as error:
-        _fail(as_json, error.code, str(error), 2)
+        raise click.UsageError(str(error), ctx) from None
+    as_json = answers.wants_json(ctx)
     with Signals() as signals:
         show = _show(as_json)
         try:
             if homes == 1:
                 show.say("one home: it has no neighbors to trade with, only the grid")
             document = Run(options, plan, signals, show).run()
-        except EnergoError as error:
-            show.close()
-            _fail(as_json, error.code, str(error), 1)
         finally:
             show.close()
     if as_json:
-        click.echo(json.dumps(document))
+        answers.write_json(document)
     else:
         from rich.console import Console
 
         from energo_demo.report import print_report
 
-        print_report(document, Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
+        print_report(document, Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH))
         if keep is not None:
-            click.echo(f"kept in {keep}; start a node again with: energoctl node start {keep}/home1")
-    sys.exit(0 if all(document["checks"].values()) else 1)
+            click.echo(f"kept in {keep}; start a node of it again with: energoctl node start {keep}/home1")
+    ctx.exit(0 if all(document["checks"].values()) else answers.FAILED)
 
 
-def _show(as_json: bool):  # type: ignore[no-untyped-def]
+def _show(as_json: bool) -> LiveShow | PlainShow:
     """A live table on a terminal, lines elsewhere; with --json, lines on standard error."""
     from energo_demo.show import LiveShow, PlainShow
 
@@ -116,14 +127,3 @@ def _show(as_json: bool):  # type: ignore[no-untyped-def]
     from rich.console import Console
 
     return LiveShow(Console())
-
-
-def _fail(as_json: bool, code: str, message: str, status: int) -> NoReturn:
-    if as_json:
-        click.echo(json.dumps({"error": {"code": code, "message": message}}))
-    click.echo(f"energoctl demo: {message}", err=True)
-    sys.exit(status)
-
-
-if __name__ == "__main__":
-    demo()
