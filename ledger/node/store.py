@@ -97,6 +97,8 @@ class Store:
             if not read_only:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
+            else:
+                connection.execute("BEGIN")  # one snapshot to the end, however far the node that writes has come
             store = cls(path, connection, genesis)
             store._prepare(read_only)
         except sqlite3.DatabaseError as error:

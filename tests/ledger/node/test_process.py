@@ -224,7 +224,13 @@ def test_each_role_may_ask_the_wallet_for_its_own_things_only(home: Home) -> Non
         sockets["agent"].sign_transaction(Commit("pool", 5), nonce=nonce, valid_until_height=5)
     with pytest.raises(SignerRefused, match="daily limit"):
         sockets["agent"].sign_transaction(Commit("pool", 5), nonce=3, valid_until_height=5)
-    requests: list[tuple[object, ...]] = [(), ("sign", b"anything"), ("vote", "1"), ("transaction", 1, [], 1, 5), ("keys", 1)]
+    requests: list[tuple[object, ...]] = [
+        (),
+        ("sign", b"anything"),
+        ("vote", "1"),
+        ("transaction", 1, [], 1, 5),
+        ("keys", 1),
+    ]
     for nonsense in requests:
         with pytest.raises(SignerRefused):
             sockets["owner"].call(nonsense)

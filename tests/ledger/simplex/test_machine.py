@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from energo_simulator.world import fake_scheme
 from ledger.base.crypto import ZERO_HASH
 from ledger.base.intents import Transfer
 from ledger.simplex.elector import leader_of
@@ -21,7 +22,6 @@ from ledger.state.mempool import Mempool
 from ledger.state.origin import genesis_block
 from ledger.state.transition import Context, Executed, build_block
 from tests.ledger.streets import MATCHERS, ORIGIN_MS, Ledger, seed_of, street
-from tools.energo_simulator.world import fake_scheme
 
 SCHEME = fake_scheme()
 TIMEOUT_MS = 300
