@@ -37,8 +37,9 @@ REDIAL_MS_MAX: Final = 1_000
 # The agents' rules of the demo: as decimal text per kWh, and as parts of the TSL that a home has.
 SELL_STORED_ABOVE: Final = "0.20"
 BUY_STORED_BELOW: Final = "0.22"
-COMMIT_PARTS: Final = 5  # a fifth of its TSL, of each slot's surplus
-KEEP_PARTS: Final = 2  # a home keeps half of what it may store
+COMMIT_PARTS: Final = 10  # of each slot's surplus it commits at most a tenth of its TSL
+KEEP_MADE_PARTS: Final = 4  # a home with a plant keeps a quarter of what it may store and sells the rest ...
+KEEP_BOUGHT_PARTS: Final = 2  # ... and one without buys until it has a half
 STEP_PARTS: Final = 16  # orders differ by at least this much
 
 # Ports below those that the system gives to outgoing connections: nobody takes one while a node is switched off.
@@ -344,11 +345,12 @@ def meter_text(street: Street, home: Home, *, port: int, slot_ms: int) -> str:
 def agent_text(street: Street, home: Home, *, port: int, slot_ms: int) -> str:
     """der.toml: homes with a plant commit surplus and sell what they do not keep; the others buy what they lack."""
     tsl_wh = sum(amount for pool in street.pools for name, amount in pool.tsl_wh if name == home.name)
-    rules: dict[str, str | int] = {"keep_wh": tsl_wh // KEEP_PARTS, "step_wh": max(1, tsl_wh // STEP_PARTS)}
+    rules: dict[str, str | int] = {"step_wh": max(1, tsl_wh // STEP_PARTS)}
     if home.pv_kwp:
-        rules |= {"commit_wh_per_slot": tsl_wh // COMMIT_PARTS, "sell_stored_above": SELL_STORED_ABOVE}
+        rules |= {"keep_wh": tsl_wh // KEEP_MADE_PARTS, "sell_stored_above": SELL_STORED_ABOVE}
+        rules |= {"commit_wh_per_slot": tsl_wh // COMMIT_PARTS}
     else:
-        rules |= {"buy_stored_below": BUY_STORED_BELOW, "buy_wh_max": max(1, tsl_wh // KEEP_PARTS)}
+        rules |= {"keep_wh": tsl_wh // KEEP_BOUGHT_PARTS, "buy_stored_below": BUY_STORED_BELOW}
     tables = [
         _table(
             "[agent]",
