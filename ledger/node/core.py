@@ -220,7 +220,7 @@ class Core:
         try:
             envelope = self.mempool.add(raw, self.chain.final)
         except (DecodeError, InvalidTransaction) as error:
-            if isinstance(error, DecodeError) or error.code in ("bad_signature", "wrong_chain"):
+            if isinstance(error, DecodeError) or error.code in ("bad_signature", "wrong_chain", "conflict"):
                 self._notes.append(f"a transaction from member {peer} was dropped: {error}")
             return
         if envelope is not None:

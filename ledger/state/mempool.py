@@ -32,13 +32,14 @@ class Mempool:
     def add(self, raw: bytes, final: Executed) -> Envelope | None:
         """Take a transaction in; None if it waits here already.
 
-        Raises `DecodeError`, or `InvalidTransaction`: among its codes known (used up, or its number is taken by another
-        one that waits), full. A reading of a slot that has not ended, and a number whose forerunner is missing, may wait.
+        Raises `DecodeError`, or `InvalidTransaction`: among its codes known (used up), conflict (its number is taken by
+        another), full. A reading of a slot that has not ended, and a number whose forerunner is missing, may wait.
         """
         envelope = decode_transaction(raw)
         short = envelope.transaction_id[:SHORT_ID_BYTES]
         if short in self._by_short:
             return None
+        verify_signature(self._context, envelope)
         try:
             check_admissible(final.state, envelope, height=final.header.height + 1, time_ms=final.header.time_ms)
         except InvalidTransaction as error:
@@ -50,8 +51,7 @@ class Mempool:
         if len(waiting) >= bound or len(self._by_short) >= MEMPOOL_TRANSACTIONS_MAX:
             raise InvalidTransaction("full", "too much waits already; try again when blocks have taken some")
         if envelope.nonce in waiting:
-            raise InvalidTransaction("known", f"another transaction with number {envelope.nonce} waits already")
-        verify_signature(self._context, envelope)
+            raise InvalidTransaction("conflict", f"another transaction with number {envelope.nonce} waits; it counts")
         self._senders.setdefault(envelope.sender, {})[envelope.nonce] = envelope
         self._by_short[short] = envelope
         return envelope

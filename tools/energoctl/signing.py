@@ -57,7 +57,7 @@ def _hand_over(node: NodeClient, wallet: WalletClient, intent: Intent) -> str:
         try:
             return node.submit(raw)
         except NodeRefused as error:
-            if error.code not in ("known", "gap") or attempt == NUMBER_TRIES:
+            if error.code not in ("known", "conflict", "gap") or attempt == NUMBER_TRIES:
                 raise
         except NodeUnavailable as error:
             raise NodeUnavailable(

@@ -28,8 +28,8 @@ def end_ms(params: Params, slot: int) -> Millis:
 def check(state: State, envelope: Envelope, time_ms: Millis) -> None:
     """Whether a block at `time_ms` may carry this reading. Raises `InvalidTransaction`.
 
-    Codes: unknown_device, bad_sender, known (its number was used), gap (earlier ones are missing), forked (its history is
-    another), bad_slot, early (its slot has not ended by far).
+    Codes: unknown_device, bad_sender, known (its number was used), conflict (by another reading), gap (earlier ones are
+    missing), forked (its history is another), bad_slot, early (its slot has not ended by far).
     """
     reading = envelope.intent
     assert isinstance(reading, Reading), "only readings come here"
@@ -39,6 +39,10 @@ def check(state: State, envelope: Envelope, time_ms: Millis) -> None:
     if device.key != envelope.sender or envelope.valid_until_height != 0:
         raise InvalidTransaction("bad_sender", f"the reading is not signed with the key of device {reading.device}")
     feed = state.need(FEED, (reading.device,))
+    if envelope.nonce == feed.seq and envelope.transaction_id != feed.hash:
+        raise InvalidTransaction(
+            "conflict", f"{reading.device} signed two readings with number {envelope.nonce}; the first counts"
+        )
     if envelope.nonce <= feed.seq:
         raise InvalidTransaction("known", f"reading {envelope.nonce} of {reading.device} is recorded already")
     if envelope.nonce > feed.seq + 1:
