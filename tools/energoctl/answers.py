@@ -18,6 +18,7 @@ FAILED: Final = 1
 USAGE: Final = 2
 NO_NODE: Final = 3
 PIPE_WIDTH: Final = 10_000  # of a table that no terminal shows: nothing is cut or wrapped for programs
+BAR_STEPS: Final = 200
 COUNT_DEFAULT: Final = 10
 COUNT_MAX: Final = 10_000  # what the node gives at most
 
@@ -90,7 +91,8 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
 
         def tell(done: int, of: int) -> None:
             bar.length = of
-            bar.update(done - bar.pos)
+            if done == of or done - bar.pos > of // BAR_STEPS:  # drawing takes longer than a block
+                bar.update(done - bar.pos)
 
         yield tell
 
