@@ -111,14 +111,17 @@ def test_a_wrong_configuration_is_one_line(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_without_a_terminal_screens_are_printed_and_a_stop_is_clean(tmp_path: Path) -> None:
-    with stand_in(tmp_path / "node.sock", ANSWERS), subprocess.Popen(
-        [*COMMAND, "--node", str(tmp_path / "node.sock")],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    ) as process:
+    with (
+        stand_in(tmp_path / "node.sock", ANSWERS),
+        subprocess.Popen(
+            [*COMMAND, "--node", str(tmp_path / "node.sock")],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        ) as process,
+    ):
         assert process.stdout and process.stderr
         lines = [process.stdout.readline() for _ in range(4)]
         process.send_signal(signal.SIGTERM)
