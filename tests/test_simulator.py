@@ -12,6 +12,7 @@ from energo_simulator.disk import Log
 from energo_simulator.runs import replay_command, run_seeds
 from energo_simulator.world import SCENARIOS, World
 from ledger.simplex import machine, messages
+from ledger.simplex.effects import Now
 from ledger.simplex.view import View
 from ledger.state.rules import balances
 from ledger.wallet.guard import Guard, Signed
@@ -71,11 +72,8 @@ def test_a_vote_that_leaves_before_it_is_durable_is_found(monkeypatch: pytest.Mo
 
 
 def test_a_member_that_finalizes_what_it_nullified_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def careless(
-        self: machine.Machine, view: View, notarization: messages.Certificate, now: machine.Now
-    ) -> None:
+    def careless(self: machine.Machine, view: View, notarization: messages.Certificate, now: Now) -> None:
         if view.own.finalized is None:
-            view.own.finalized = notarization.block_hash
             self._vote(view, messages.Kind.FINALIZE, notarization.block_hash, now)
 
     monkeypatch.setattr(machine.Machine, "_finalize", careless)
@@ -102,7 +100,7 @@ def test_a_signature_that_is_not_checked_is_found(monkeypatch: pytest.MonkeyPatc
 
     original = simulated.Node._sign
 
-    def forge(self: simulated.Node, request: object, now: machine.Now) -> None:
+    def forge(self: simulated.Node, request: object, now: Now) -> None:
         honest = self.scheme
         self.scheme = type(honest)(honest.public, lambda seed, message: bytes(64), honest.verify)
         original(self, request, now)  # type: ignore[arg-type]

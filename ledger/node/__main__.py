@@ -12,6 +12,7 @@ from typing import NoReturn
 from ledger.base.errors import ConfigError, EnergoError
 from ledger.base.files import FolderLock, load_genesis, load_toml
 
+from .api import Api
 from .journal import Journal
 from .log import Log
 from .loop import Node, Settings
@@ -71,7 +72,7 @@ async def _run(settings: Settings, log: Log) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, node.stop)
     try:
-        await node.run()
+        await node.run(lambda running: Api(running, settings.operators, settings.view))
     finally:
         store.close()
 

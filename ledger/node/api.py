@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
@@ -26,14 +26,11 @@ from ledger.base.crypto import HASH_BYTES
 from ledger.base.errors import ConfigError, DecodeError, EnergoError
 from ledger.base.limits import LOCAL_REQUEST_BYTES_MAX
 from ledger.client import socket_path
-from ledger.state.rules import balances
-from ledger.state.tables import ACCOUNT, BALANCE, CLOCK, NO_KEY, SUPPLY
+from ledger.state.tables import ACCOUNT
 
 from . import views
+from .loop import Node
 from .store import ReadingRow
-
-if TYPE_CHECKING:
-    from .loop import Node
 
 COUNT_DEFAULT: Final = 20
 COUNT_MAX: Final = 10_000  # of a list: a hundred days of slots
@@ -61,7 +58,7 @@ def _number(request: Request, name: str, default: int, highest: int) -> int:
     return int(text)
 
 
-Handler = Callable[["Node", Request], Awaitable[Any]]
+Handler = Callable[[Node, Request], Awaitable[Any]]
 
 
 async def _status(node: Node, request: Request) -> Any:
@@ -128,22 +125,6 @@ async def _pools(node: Node, request: Request) -> Any:
     return views.pools(node.core.chain.final.state, node.names)
 
 
-async def _audit(node: Node, request: Request) -> Any:
-    final = node.core.chain.final
-    supply = {str(key[0]): row.amount for key, row in final.state.scan(SUPPLY)}
-    sums: dict[str, int] = dict.fromkeys(supply, 0)
-    for key, held in final.state.scan(BALANCE):
-        sums[str(key[1])] = sums.get(str(key[1]), 0) + held.free + held.escrowed
-    return {
-        "head": final.hash.hex(),
-        "height": final.header.height,
-        "state_root": final.header.state_root.hex(),
-        "supply": {asset: views.amount(asset, value) for asset, value in supply.items()},
-        "balances_sum": {asset: views.amount(asset, value) for asset, value in sums.items()},
-        "conserved": balances.conservation_breach(final.state) is None,
-    }
-
-
 async def _submit(node: Node, request: Request) -> Any:
     body = await request.body()
     if len(body) > LOCAL_REQUEST_BYTES_MAX:
@@ -191,7 +172,6 @@ _READS: Final[dict[str, Handler]] = {
     "/v1/trades": _trades,
     "/v1/generators": _generators,
     "/v1/pools": _pools,
-    "/v1/audit": _audit,
     "/v1/transactions/{id}": _transaction,
 }
 _WRITES: Final[dict[str, Handler]] = {"/v1/transactions": _submit}
@@ -280,8 +260,3 @@ class Api:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for path in self._paths:
             path.unlink(missing_ok=True)
-
-
-def closed_slot(node: Node) -> int:
-    """The newest closed slot; -1 before the first."""
-    return node.core.chain.final.state.need(CLOCK, NO_KEY).next_close_slot - 1

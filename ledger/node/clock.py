@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 
-from ledger.simplex.machine import Now
+from ledger.simplex.effects import Now
 
 
 def now(*, trusted: bool) -> Now:

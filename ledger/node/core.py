@@ -16,7 +16,8 @@ from ledger.base.units import Millis
 from ledger.gossip.flood import HAVE_IDS_MAX, Announcer, Have, Seen, Transaction, Want
 from ledger.gossip.frames import AnyMessage
 from ledger.gossip.sync import Range, RangeRequest, check_range
-from ledger.simplex.machine import Committed, Machine, Now, ProposalToSign, VoteToSign
+from ledger.simplex.effects import Committed, Now, ProposalToSign, VoteToSign
+from ledger.simplex.machine import Machine
 from ledger.simplex.messages import BodyRequest, Certificate, CertificateRequest, Proposal, Status, Vote
 from ledger.state.blocks import Block
 from ledger.state.chain import Chain

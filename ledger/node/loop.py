@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import sdnotify
 
@@ -23,11 +23,12 @@ from ledger.base.errors import ConfigError, DecodeError, SignerRefused, SignerUn
 from ledger.base.genesis import Genesis
 from ledger.base.intents import decode_transaction
 from ledger.gossip import frames
-from ledger.simplex.machine import Committed, Now, ProposalToSign, VoteToSign
+from ledger.simplex.effects import Committed, Now, ProposalToSign, VoteToSign
 from ledger.simplex.messages import Vote
+from ledger.state.tables import CLOCK, NO_KEY
 from ledger.state.transition import Matchers
 
-from . import api, clock, views
+from . import clock, views
 from .core import Core
 from .discovery import Discovery
 from .journal import Journal
@@ -63,6 +64,16 @@ class Settings:
     peers: tuple[tuple[str, int], ...]
     redial_ms_max: int
     clock_trusted: bool
+
+
+class Served(Protocol):
+    """The local API, as the node runs it."""
+
+    def start(self) -> None:
+        """Serve as tasks of the running loop."""
+
+    async def close(self) -> None:
+        """Stop serving."""
 
 
 class Node:
@@ -174,7 +185,7 @@ class Node:
             "slot_ms": timing.slot_ms,
             "origin_ms": timing.origin_ms,
             "slot_count": timing.slot_count,
-            "closed_slot": api.closed_slot(self),
+            "closed_slot": final.state.need(CLOCK, NO_KEY).next_close_slot - 1,
             "peers": len(self.links),
             "committee": len(self.genesis.committee),
             "quorum": machine.quorum,
@@ -217,8 +228,8 @@ class Node:
 
     # ---- running
 
-    async def run(self) -> None:
-        """Until `stop`. Raises what stopped it: `DiskFailed`, `LinkFailed`, a broken invariant."""
+    async def run(self, serve: Callable[[Node], Served]) -> None:
+        """Until `stop`; `serve` makes the local API. Raises what stopped it: `DiskFailed`, `LinkFailed`, a broken invariant."""
         keys = await self._await_wallet()
         if keys is not None and keys[1:] != (self.home.node_key, self.home.transport_key):
             raise ConfigError(f"the wallet at {self.settings.wallet} has other keys than {self.settings.name}'s")
@@ -234,7 +245,7 @@ class Node:
                 note=self.log.note,
             )
             self._spawn(_started(discovery, self.settings.listen, port))
-        served = api.Api(self, self.settings.operators, self.settings.view)
+        served = serve(self)
         served.start()
         self._spawn(self._pump())
         self._spawn(self._tick())

@@ -16,7 +16,7 @@ from ledger.base.errors import ConfigError, DecodeError, DiskFailed, EnergoError
 from ledger.base.genesis import Genesis
 from ledger.base.intents import Reading, decode_transaction
 from ledger.gossip.sync import RANGE_BLOCKS_MAX, RANGE_BYTES_MAX, RANGE_HEADERS_MAX, Range, make_range
-from ledger.simplex.machine import Committed
+from ledger.simplex.effects import Committed
 from ledger.simplex.messages import Certificate, decode_certificate
 from ledger.state.blocks import HEADER_BYTES_MAX, Block, Header, block_from_item, decode_block, header_from_item
 from ledger.state.events import Event, SlotClosed, Trade, from_item, to_item
@@ -261,12 +261,6 @@ class Store:
         """What happened in a block."""
         row = self._one("SELECT events FROM block WHERE height = ?", height)
         return [] if row is None else decode_events(_bytes(row[0]))
-
-    def all_events(self) -> Iterator[tuple[int, Event]]:
-        """(height, event) from the first block on."""
-        for height, _, _, events in self.raw_blocks():
-            for event in decode_events(events):
-                yield height, event
 
     def slots(self, count: int) -> list[tuple[int, SlotClosed]]:
         """(height, record) of the newest closed slots, newest first."""

@@ -8,22 +8,19 @@ A driver calls an `on_...` method with the present `Now`, then takes the effects
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
-from ledger.base import codec
 from ledger.base.crypto import ED25519, ZERO_HASH, Scheme
 from ledger.base.errors import DecodeError, InvalidBlock
 from ledger.base.genesis import Genesis
 from ledger.base.limits import BLOCK_BYTES_MAX
 from ledger.base.units import Millis
-from ledger.state.blocks import Block, decode_block
+from ledger.state.blocks import Block
 from ledger.state.chain import Chain
 from ledger.state.mempool import Mempool
-from ledger.state.rules.live_market import next_boundary_ms
-from ledger.state.state import Change
 from ledger.state.transition import Executed, build_block
 
+from .effects import Committed, Effects, Now, ProposalToSign, VoteToSign
 from .elector import leader_of
 from .messages import (
     CERTIFICATE_BYTES_MAX,
@@ -48,64 +45,15 @@ from .messages import (
     quorum,
     vote_is_valid,
 )
+from .records import Body, Held, Record, decode_record, encode_record
 from .view import View
+from .work import Situation, has_work, work_times
 
 VIEWS_AHEAD: Final = 2  # votes and proposals further ahead are dropped: they will be sent again
 BODIES_MAX: Final = 64  # blocks kept that are not final: far more than honest voters ever have open
 RETRANSMIT_MAX_MS: Final = 60_000  # while nothing changes; a street without quorum for a night sends little
 INVALID_MAX: Final = 256  # hashes of invalid blocks remembered
 FUTURE_STALE: Final = 4  # a non-empty block stamped so many times `stale` behind our clock is invalid for us
-
-
-class Now(NamedTuple):
-    """What the driver knows of time: a monotonic clock, and the wall clock where the node trusts one."""
-
-    mono_ms: Millis
-    wall_ms: Millis | None
-
-
-class VoteToSign(NamedTuple):
-    """A vote that the wallet is to sign, once the records beside it are durable."""
-
-    kind: Kind
-    view: int
-    block_hash: bytes
-    time_ms: Millis
-
-
-class ProposalToSign(NamedTuple):
-    """A proposal that the wallet is to sign."""
-
-    view: int
-    block_hash: bytes
-
-
-class Committed(NamedTuple):
-    """A block that became final, the changed rows, and its own finalization where it has one."""
-
-    executed: Executed
-    changes: list[Change]
-    certificate: Certificate | None
-
-
-@dataclass
-class Effects:
-    """What a step wants done, in the order of the fields. A send to None goes to every other member and follower."""
-
-    records: list[bytes] = field(default_factory=list)
-    to_sign: list[VoteToSign | ProposalToSign] = field(default_factory=list)
-    sends: list[tuple[int | None, Message]] = field(default_factory=list)
-    commits: list[Committed] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # for the log: misbehavior and what was done about it
-
-    def __bool__(self) -> bool:
-        return bool(self.records or self.to_sign or self.sends or self.commits or self.notes)
-
-
-_RECORD_BODY: Final = 1
-_RECORD_VOTE: Final = 2
-_RECORD_CERTIFICATE: Final = 3
-_RECORD_PROPOSED: Final = 4
 
 
 class Machine:
@@ -178,40 +126,28 @@ class Machine:
         """Whether a finalization is held whose block could not be executed here yet."""
         return self._highest_final is not None and self._highest_final.view > self.final_view
 
-    def voters_seen(self) -> int:
-        """How many members have voted in the current view: what a person waiting for a quorum wants to know."""
-        view = self._views.get(self.view)
-        return 0 if view is None else len(set().union(*(view.votes[kind].keys() for kind in Kind)))
-
     # ---- events
 
     def recover(self, records: Iterable[bytes], now: Now) -> None:
         """Take back what this node's journal holds above the last final block."""
         for raw in records:
-            item = codec.decode(raw, bytes_max=2 * BLOCK_BYTES_MAX)
-            match item:
-                case [1, bytes(block_raw)]:
-                    block = decode_block(block_raw)
+            record = decode_record(raw)
+            match record:
+                case Body(block):
                     if block.height > self.chain.final.header.height:
                         self._bodies[block.hash] = block
-                case [2, int(kind), int(view), bytes(block_hash), int(time_ms)] if view > self.final_view:
-                    own = self._view(view).own
-                    vote = Vote(Kind(kind), 0, view, block_hash, time_ms, self.me or 0, b"")
-                    own.signed[vote.kind] = vote
-                    if vote.kind == Kind.NOTARIZE:
-                        own.notarized = block_hash
-                    elif vote.kind == Kind.FINALIZE:
-                        own.finalized = block_hash
-                    else:
-                        own.nullified = True
-                case [3, bytes(certificate_raw)]:
-                    certificate = decode_certificate(certificate_raw)
+                case Held(certificate):
                     if certificate.view > self.final_view:
                         self._view(certificate.view).certificates[certificate.kind] = certificate
                         if certificate.kind == Kind.FINALIZE:
                             self._note_final(certificate)
-                case [4, int(view), bytes(block_hash)] if view > self.final_view:
-                    self._view(view).own.proposed = block_hash
+                case ProposalToSign(view, block_hash):
+                    if view > self.final_view:
+                        self._view(view).own.proposed = block_hash
+                case VoteToSign(kind, view, block_hash, time_ms):
+                    if view > self.final_view:
+                        vote = Vote(kind, 0, view, block_hash, time_ms, self.me or 0, b"")
+                        self._view(view).own.remember(vote)
         for number, held in sorted(self._views.items()):  # again to the signer, in the order in which they were made
             for vote in held.own.signed.values():
                 self.effects.to_sign.append(VoteToSign(vote.kind, number, vote.block_hash, vote.time_ms))
@@ -219,15 +155,13 @@ class Machine:
 
     def live_records(self) -> list[bytes]:
         """What the journal must still hold: everything above the last final block."""
-        records = [codec.encode((_RECORD_BODY, block.encoded)) for block in self._bodies.values()]
+        records: list[Record] = [Body(block) for block in self._bodies.values()]
         for number, view in sorted(self._views.items()):
             if view.own.proposed is not None:
-                records.append(codec.encode((_RECORD_PROPOSED, number, view.own.proposed)))
-            for vote in view.own.signed.values():
-                records.append(codec.encode((_RECORD_VOTE, int(vote.kind), number, vote.block_hash, vote.time_ms)))
-            for certificate in view.certificates.values():
-                records.append(codec.encode((_RECORD_CERTIFICATE, certificate.encoded)))
-        return records
+                records.append(ProposalToSign(number, view.own.proposed))
+            records += [VoteToSign(v.kind, number, v.block_hash, v.time_ms) for v in view.own.signed.values()]
+            records += [Held(certificate) for certificate in view.certificates.values()]
+        return [encode_record(record) for record in records]
 
     def on_vote(self, vote: Vote, now: Now) -> None:
         """A vote from a peer."""
@@ -366,24 +300,8 @@ class Machine:
         return max(now.mono_ms + 1, min((t for t in times if t > now.mono_ms), default=self._retransmit_ms))
 
     def _work_times(self, now: Now) -> list[Millis]:
-        times: list[Millis] = []
         tip = self._tip(now)
-        if tip is None:
-            return times
-        executed, _ = tip
-        if executed.hash != self.chain.final.hash:
-            times.append(self._entered_ms + 2 * self.timeout_ms)
-        estimate = self.estimate_ms(now)
-        boundary = next_boundary_ms(executed.state)
-        if boundary is not None:
-            times.append(now.mono_ms + boundary - estimate)
-        times.append(now.mono_ms + executed.header.time_ms + self.genesis.consensus.heartbeat_ms - estimate)
-        if len(self.mempool):
-            agree = self.genesis.consensus
-            times.append(self._nonempty_notarized_ms + agree.min_interval_orders_ms)
-            times.append(self._nonempty_notarized_ms + agree.min_interval_readings_ms)
-            times.append(now.mono_ms + agree.min_interval_readings_ms + 1)  # a reading may become admissible
-        return times
+        return [] if tip is None else work_times(self._situation(tip[0], now))
 
     # ---- the rules
 
@@ -448,7 +366,7 @@ class Machine:
     def _keep_certificate(self, certificate: Certificate) -> None:
         self._view(certificate.view).certificates[certificate.kind] = certificate
         self._wanted_views.pop(certificate.view, None)
-        self.effects.records.append(codec.encode((_RECORD_CERTIFICATE, certificate.encoded)))
+        self._record(Held(certificate))
         self._send(certificate)
         if certificate.kind == Kind.FINALIZE:
             self._note_final(certificate)
@@ -592,21 +510,19 @@ class Machine:
         tip = self._tip(now)
         if tip is None:
             return False
-        executed, _ = tip
-        agree, estimate = self.genesis.consensus, self.estimate_ms(now)
-        if executed.hash != self.chain.final.hash and now.mono_ms - self._entered_ms >= 2 * self.timeout_ms:
-            return True
-        boundary = next_boundary_ms(executed.state)
-        if boundary is not None and boundary <= estimate:
-            return True
-        if estimate - executed.header.time_ms >= agree.heartbeat_ms:
-            return True
-        quiet_ms = now.mono_ms - self._nonempty_notarized_ms
-        if not len(self.mempool) or quiet_ms < min(agree.min_interval_orders_ms, agree.min_interval_readings_ms):
-            return False
-        reading, other = self.mempool.due(executed, estimate)
-        return (other and quiet_ms >= agree.min_interval_orders_ms) or (
-            reading and quiet_ms >= agree.min_interval_readings_ms
+        return has_work(self._situation(tip[0], now))
+
+    def _situation(self, tip: Executed, now: Now) -> Situation:
+        return Situation(
+            consensus=self.genesis.consensus,
+            mempool=self.mempool,
+            tip=tip,
+            tip_is_final=tip.hash == self.chain.final.hash,
+            now_ms=now.mono_ms,
+            estimate_ms=self.estimate_ms(now),
+            entered_ms=self._entered_ms,
+            nonempty_notarized_ms=self._nonempty_notarized_ms,
+            timeout_ms=self.timeout_ms,
         )
 
     def _propose(self, view: View, now: Now) -> None:
@@ -635,9 +551,10 @@ class Machine:
         self.chain.add(built)
         self._bodies[built.hash] = built.block
         view.own.proposed = built.hash
-        self.effects.records.append(codec.encode((_RECORD_BODY, built.block.encoded)))
-        self.effects.records.append(codec.encode((_RECORD_PROPOSED, self.view, built.hash)))
-        self.effects.to_sign.append(ProposalToSign(self.view, built.hash))
+        request = ProposalToSign(self.view, built.hash)
+        self._record(Body(built.block))
+        self._record(request)
+        self.effects.to_sign.append(request)
 
     def _notarize(self, view: View, now: Now) -> None:
         proposal = view.proposal
@@ -654,9 +571,8 @@ class Machine:
             return
         if block.hash not in self._bodies:
             self._bodies[block.hash] = block
-        view.own.notarized = block.hash
         if view.own.proposed != block.hash:
-            self.effects.records.append(codec.encode((_RECORD_BODY, block.encoded)))
+            self._record(Body(block))
         self._vote(view, Kind.NOTARIZE, block.hash, now)
 
     def _may_notarize(self, block: Block, now: Now) -> bool:
@@ -700,21 +616,23 @@ class Machine:
     def _nullify(self, view: View) -> None:
         if view.own.nullified or view.own.finalized is not None:
             return
-        view.own.nullified = True
         self._vote(view, Kind.NULLIFY, ZERO_HASH, None)
 
     def _finalize(self, view: View, notarization: Certificate, now: Now) -> None:
         if self.me is None or view.own.nullified or view.equivocated or view.own.finalized is not None:
             return
-        view.own.finalized = notarization.block_hash
         self._vote(view, Kind.FINALIZE, notarization.block_hash, now)
 
     def _vote(self, view: View, kind: Kind, block_hash: bytes, now: Now | None) -> None:
         time_ms = 0 if now is None else self._vote_time_ms(now)
         assert self.me is not None, "a follower never votes"
-        view.own.signed[kind] = Vote(kind, 0, self.view, block_hash, time_ms, self.me, b"")
-        self.effects.records.append(codec.encode((_RECORD_VOTE, int(kind), self.view, block_hash, time_ms)))
-        self.effects.to_sign.append(VoteToSign(kind, self.view, block_hash, time_ms))
+        view.own.remember(Vote(kind, 0, self.view, block_hash, time_ms, self.me, b""))
+        request = VoteToSign(kind, self.view, block_hash, time_ms)
+        self._record(request)
+        self.effects.to_sign.append(request)
+
+    def _record(self, record: Record) -> None:
+        self.effects.records.append(encode_record(record))
 
     def _vote_time_ms(self, now: Now) -> Millis:
         if now.wall_ms is not None and self._clock_agrees:

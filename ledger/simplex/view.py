@@ -19,6 +19,17 @@ class OwnVotes:
     nullified: bool = False
     signed: dict[Kind, Vote] = field(default_factory=dict)
 
+    def remember(self, vote: Vote) -> None:
+        """A vote was decided on; its signature follows."""
+        self.signed[vote.kind] = vote
+        match vote.kind:
+            case Kind.NOTARIZE:
+                self.notarized = vote.block_hash
+            case Kind.FINALIZE:
+                self.finalized = vote.block_hash
+            case Kind.NULLIFY:
+                self.nullified = True
+
 
 @dataclass
 class View:

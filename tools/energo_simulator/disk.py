@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ledger.base.genesis import Genesis
 from ledger.gossip.sync import RANGE_BLOCKS_MAX, RANGE_BYTES_MAX, RANGE_HEADERS_MAX, Range, make_range
-from ledger.simplex.machine import Committed
+from ledger.simplex.effects import Committed
 from ledger.simplex.messages import Certificate
 from ledger.state import history
 from ledger.state.blocks import Block, Header

@@ -11,7 +11,7 @@ from ledger.base.errors import DecodeError, InvalidTransaction, SignerRefused
 from ledger.base.genesis import Genesis
 from ledger.gossip import frames
 from ledger.node.core import Core
-from ledger.simplex.machine import Now, ProposalToSign, VoteToSign
+from ledger.simplex.effects import Now, ProposalToSign, VoteToSign
 from ledger.simplex.messages import Certificate, Kind, Proposal, Vote, proposal_message, vote_message
 from ledger.state.transition import Matchers
 from ledger.wallet.guard import PROPOSE, Guard, Signed, decode_signed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ledger.base.crypto import ZERO_HASH
 from ledger.gossip import frames
-from ledger.simplex.machine import Now, ProposalToSign, VoteToSign
+from ledger.simplex.effects import Now, ProposalToSign, VoteToSign
 from ledger.simplex.messages import Kind, Proposal, Vote, block_time_ms, proposal_message, vote_message
 from ledger.state.transition import build_block
 

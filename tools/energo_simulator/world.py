@@ -29,7 +29,7 @@ from ledger.base.genesis import (
     Timing,
 )
 from ledger.base.intents import Commit, Intent, PlaceOrder, Reading, Redeem, Transfer, transaction_bytes
-from ledger.simplex.machine import Now
+from ledger.simplex.effects import Now
 from ledger.state.tables import ACCOUNT, FEED
 
 from .checker import Checker, Violation

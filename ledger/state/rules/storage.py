@@ -90,13 +90,6 @@ def refuse_transfer(state: State, sender: bytes, payee: bytes, asset: str, amoun
         raise Refused("tsl_in_use", f"only {room_wh(state, sender, pool)} of that TSL cover neither WATT nor bids")
 
 
-class Flow:
-    """What a pool's slot brings for the homes: energy given and taken, per account in `accounts`' order."""
-
-    def __init__(self, pool: str, charged: list[Wh], discharged: list[Wh]) -> None:
-        self.pool, self.charged_wh, self.discharged_wh = pool, charged, discharged
-
-
 def mint_for(
     state: State, name: str, accounts: list[bytes], charged: list[Wh], rank: list[int]
 ) -> tuple[list[Wh], list[Event]]:

@@ -14,7 +14,7 @@ from ledger.base.genesis import Genesis
 from ledger.base.intents import Commit, PlaceOrder, Transfer, decode_transaction
 from ledger.node.store import DamagedStore, Store
 from ledger.node.verify import verify
-from ledger.simplex.machine import Committed
+from ledger.simplex.effects import Committed
 from ledger.simplex.messages import Certificate, Kind, Vote, block_time_ms, certificate_of, vote_message
 from ledger.state.events import Receipt, SlotClosed
 from ledger.state.origin import genesis_block

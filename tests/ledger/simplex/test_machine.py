@@ -5,8 +5,9 @@ from __future__ import annotations
 from energo_simulator.world import fake_scheme
 from ledger.base.crypto import ZERO_HASH
 from ledger.base.intents import Transfer
+from ledger.simplex.effects import Now, ProposalToSign, VoteToSign
 from ledger.simplex.elector import leader_of
-from ledger.simplex.machine import Machine, Now, ProposalToSign, VoteToSign
+from ledger.simplex.machine import Machine
 from ledger.simplex.messages import (
     Certificate,
     CertificateRequest,
