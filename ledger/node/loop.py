@@ -39,6 +39,7 @@ from .transport import Link, LinkFailed, Transport, read_frames
 
 MATCHERS: Final = Matchers(matcher_c.clear_arrays, matcher_c.OrderBook)
 REDIAL_FIRST_MS: Final = 200
+SILENT_MS: Final = 10_000  # a neighbor that starts or restarts is no news; one that is away for longer is said
 REFUSAL_MS: Final = 3_600_000  # a member that sent what no honest one sends is not linked again for an hour
 ADDRESSES_MAX: Final = 256  # remembered hints of discovery; anybody on the LAN can announce anything
 FINALITY_SAMPLES: Final = 1_000
@@ -424,22 +425,23 @@ class Node:
 
     async def _keep_dialing(self, host: str, port: int) -> None:
         at = (host, port)
-        wait_ms = REDIAL_FIRST_MS
+        wait_ms, silent_since_ms = REDIAL_FIRST_MS, clock.mono_ms()
         while True:
             member = self._addresses[at]
             if member is not None and member in self.links:
-                wait_ms = REDIAL_FIRST_MS
+                wait_ms, silent_since_ms = REDIAL_FIRST_MS, clock.mono_ms()
                 await asyncio.sleep(self.settings.redial_ms_max / 1000)
                 continue
             try:
                 self._addresses[at] = await self._transport.dial(host, port)
-                wait_ms = REDIAL_FIRST_MS
+                wait_ms, silent_since_ms = REDIAL_FIRST_MS, clock.mono_ms()
             except LinkFailed as error:
                 if "itself" in str(error):
                     return
                 if error.peer is not None:
                     self._addresses[at] = error.peer
-                if error.peer is None or error.peer not in self.links:
+                linked = error.peer is not None and error.peer in self.links
+                if not linked and clock.mono_ms() - silent_since_ms >= SILENT_MS:
                     self.log.note(f"no link: {error}")
             await asyncio.sleep(wait_ms / 1000)
             wait_ms = min(2 * wait_ms, self.settings.redial_ms_max)

@@ -88,6 +88,7 @@ def test_every_process_reads_its_configuration(tmp_path: Path) -> None:
             4_711 + number,
             (("127.0.0.1", 4_000), ("127.0.0.1", 4_001)),
         )
+        assert not node.zeroconf  # told the others' addresses, it does not look for them
         assert node.operators == folder.socket.resolve()
         reader = meter.load_config(folder.config("meter"))
         assert [device.name for device in reader.devices] == [each.name for each in plan.meters_of(home.name)]

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from zeroconf import Zeroconf
+
 from ledger.base.errors import ConfigError, DiskFailed
 from ledger.base.files import create_key
 from ledger.base.genesis import NO_CAPACITY
@@ -302,8 +304,17 @@ def wallet_text(home: Home, *, days: int) -> str:
     )
 
 
+def multicast_works() -> bool:
+    """Whether zeroconf can be used on the loopback interface of this machine."""
+    try:
+        Zeroconf(interfaces=[HOST]).close()
+    except OSError:
+        return False
+    return True
+
+
 def node_text(home: Home, *, port: int, peers: Sequence[int]) -> str:
-    """node.toml. Neighbors are found by zeroconf; where the machine has no multicast, by the addresses that stand here too."""
+    """node.toml. Neighbors are found by zeroconf; where `peers` (ports) are given, by these addresses instead."""
     return "\n".join(
         (
             _table("[node]", {"name": home.name, "genesis": "../genesis.toml", "data": "../node"}),
@@ -314,7 +325,7 @@ def node_text(home: Home, *, port: int, peers: Sequence[int]) -> str:
                 {
                     "listen": HOST,
                     "port": port,
-                    "zeroconf": True,
+                    "zeroconf": not peers,
                     "interfaces": [HOST],
                     "peers": [f"{HOST}:{peer}" for peer in peers],
                     "redial_ms_max": REDIAL_MS_MAX,

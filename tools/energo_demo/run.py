@@ -229,11 +229,16 @@ class Run:
             slot_count=self.slot_count,
         )
         ports = folders.free_ports(len(self.street.homes))
+        self._zeroconf = folders.multicast_works()
+        if not self._zeroconf:
+            self.show.say(
+                "no multicast on this machine: each node is told the others' addresses instead of finding them"
+            )
         for number, home in enumerate(self.street.homes):
             folder = self._folder(root, home.name)
             folders.write(folder.genesis, genesis)
             folders.write(folder.config("wallet"), folders.wallet_text(home, days=self.street.days))
-            others = ports[:number] + ports[number + 1 :]
+            others = [] if self._zeroconf else ports[:number] + ports[number + 1 :]
             folders.write(folder.config("node"), folders.node_text(home, port=ports[number], peers=others))
             processes = {
                 kind: Process(f"{home.name}'s {kind}", MODULES[kind], folder.config(kind), folder.log(kind))

@@ -77,9 +77,7 @@ def test_a_missing_serial_line_is_an_unreadable_meter(tmp_path: Path) -> None:
 def test_reading_and_telling_a_device_over_one_connection(tmp_path: Path) -> None:
     async def script() -> None:
         ports_file, stop = tmp_path / "ports.json", asyncio.Event()
-        config = world.Config(
-            None, 2, 1, 0, 0, 1_500, "127.0.0.1", {"home1": 0, "home2": 0}, ports_file
-        )
+        config = world.Config(None, 2, 1, 0, 0, 1_500, "127.0.0.1", {"home1": 0, "home2": 0}, ports_file)
         served = asyncio.create_task(world.serve(config, stop, now_ms=lambda: 0))
         async with asyncio.timeout(20):
             while not ports_file.exists():
@@ -91,9 +89,7 @@ def test_reading_and_telling_a_device_over_one_connection(tmp_path: Path) -> Non
             read = await link.read(street.UNIT_BATTERY, battery)
             assert read["stored_wh"] == 0
             assert set(read) == {"import_wh", "export_wh", "stored_wh", "power_w"}
-            await link.write(
-                street.UNIT_BATTERY, battery, {"mode": 1, "charge_w_max": 1_000, "discharge_w_max": 0}
-            )
+            await link.write(street.UNIT_BATTERY, battery, {"mode": 1, "charge_w_max": 1_000, "discharge_w_max": 0})
             with pytest.raises(MeterUnreadable, match="unit 3 refused writing"):
                 await link.write(street.UNIT_BATTERY, battery, {"mode": 9})
             with pytest.raises(MeterUnreadable, match="unit 77 refused reading"):

@@ -252,9 +252,7 @@ def test_a_slot_end_during_the_answer_proves_nothing(bench: Bench) -> None:
     assert shown(bench.node.finalize()) == [(1, 20, FLAG_GAP)]
 
 
-def test_an_unreadable_meter_is_said_once_and_nothing_is_lost(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unreadable_meter_is_said_once_and_nothing_is_lost(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     bench.poll(0, 5_000)
     bench.poll(1, 5_010)
@@ -349,9 +347,7 @@ def test_run_reads_a_real_meter_over_modbus_until_it_is_stopped(tmp_path: Path) 
         now_ms = ORIGIN_MS
         clock = lambda: now_ms  # noqa: E731
         homes, ports_file = 1, tmp_path / "ports.json"
-        config = world.Config(
-            None, homes, 1, 0, ORIGIN_MS, SLOT_MS, "127.0.0.1", {"home1": 0}, ports_file
-        )
+        config = world.Config(None, homes, 1, 0, ORIGIN_MS, SLOT_MS, "127.0.0.1", {"home1": 0}, ports_file)
         stop_world, stop = asyncio.Event(), asyncio.Event()
         served = asyncio.create_task(world.serve(config, stop_world, now_ms=clock))
         async with asyncio.timeout(20):

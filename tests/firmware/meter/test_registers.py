@@ -158,7 +158,7 @@ def test_a_counter_that_has_stopped_is_flagged_until_it_moves() -> None:
         bench.poll(slot, 0)
         battery.poll(slot, 0)
     flags = [taken.flags for taken in bench.taken]
-    assert flags[:STOPPED_SLOTS - 1] == [0] * (STOPPED_SLOTS - 1)
+    assert flags[: STOPPED_SLOTS - 1] == [0] * (STOPPED_SLOTS - 1)
     assert set(flags[STOPPED_SLOTS - 1 :]) == {FLAG_ESTIMATED}
     assert {taken.flags for taken in battery.taken} == {0}
     bench.poll(STOPPED_SLOTS + 3, 1)
@@ -182,7 +182,9 @@ def test_stored_energy_goes_along() -> None:
 
 
 POLLS = st.lists(
-    st.tuples(st.integers(0, 3), st.integers(0, 5_000), st.sampled_from(["good", "good", "good", "zero", "jump", "none"])),
+    st.tuples(
+        st.integers(0, 3), st.integers(0, 5_000), st.sampled_from(["good", "good", "good", "zero", "jump", "none"])
+    ),
     max_size=80,
 )
 

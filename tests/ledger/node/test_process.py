@@ -29,29 +29,28 @@ DEADLINE_S = 20.0
 
 
 class Home:
-    """home1 of a street of two, whose other home the test plays."""
+    """A home of a street of two; where there is only one, the test plays the other."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, name: str = "home1", network: str = "zeroconf = false") -> None:
+        self.folder, self.name, self.network = folder, name, network
         self.processes: list[subprocess.Popen[str]] = []
-        for name in ("config", "wallet", "node", "run"):
-            (folder / name).mkdir()
+        for each in ("config", "wallet", "node", "run"):
+            (folder / each).mkdir(parents=True)
         (folder / "genesis.toml").write_text(genesis_toml(2))
         for kind in ("owner", "node", "transport"):
-            write_private(folder / "wallet" / f"{kind}.key", seed_of(f"home1 {kind}").hex() + "\n")
-        self.configure("wallet", '[wallet]\nname = "home1"\ngenesis = "../genesis.toml"\nkeys = "../wallet"\n'
+            write_private(folder / "wallet" / f"{kind}.key", seed_of(f"{name} {kind}").hex() + "\n")
+        self.configure("wallet", f'[wallet]\nname = "{name}"\ngenesis = "../genesis.toml"\nkeys = "../wallet"\n'
                        '[sockets]\nnode = "../run/w/node.sock"\nagent = "../run/w/agent.sock"\nowner = "../run/w/owner.sock"\n'
                        "[agent]\ncommits_per_day = 2\n")  # fmt: skip
         self.configure("node", self.node_toml())
         self.client = NodeClient(folder / "run" / "node.sock")
         self.view = NodeClient(folder / "run" / "view.sock")
 
-    @staticmethod
-    def node_toml(port: int = 0) -> str:
+    def node_toml(self, port: int = 0) -> str:
         return (
-            '[node]\nname = "home1"\ngenesis = "../genesis.toml"\ndata = "../node"\n'
+            f'[node]\nname = "{self.name}"\ngenesis = "../genesis.toml"\ndata = "../node"\n'
             '[api]\noperators = "../run/node.sock"\nview = "../run/view.sock"\n[wallet]\nsocket = "../run/w/node.sock"\n'
-            f'[network]\nlisten = "127.0.0.1"\nport = {port}\nzeroconf = false\n[clock]\ntrusted = true\n'
+            f'[network]\nlisten = "127.0.0.1"\nport = {port}\n{self.network}\n[clock]\ntrusted = true\n'
         )
 
     def configure(self, name: str, text: str) -> None:
@@ -88,6 +87,11 @@ class Home:
         line = self.until(self.node, "ready on port")
         return int(line.split("ready on port ")[1].split(",")[0])
 
+    def kill(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+
     def stop(self, process: subprocess.Popen[str]) -> str:
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=DEADLINE_S)
@@ -99,10 +103,7 @@ class Home:
 def home(tmp_path: Path) -> Iterator[Home]:
     one = Home(tmp_path)
     yield one
-    for process in one.processes:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    one.kill()
 
 
 def test_a_peer_that_sends_a_bomb_is_dropped_said_once_and_kept_out(home: Home) -> None:
@@ -265,9 +266,28 @@ def test_socket_paths_of_any_length_work(tmp_path: Path) -> None:
         home.up()
         assert home.client.get("/v1/status")["name"] == "home1"
     finally:
-        for process in home.processes:
-            process.kill()
-            process.communicate()
+        home.kill()
+
+
+@pytest.mark.parametrize("how", ["zeroconf", "static peers"])
+def test_two_homes_find_each_other_and_agree(tmp_path: Path, how: str) -> None:
+    found = 'zeroconf = true\ninterfaces = ["127.0.0.1"]\nredial_ms_max = 500'
+    first = Home(tmp_path / "home1", "home1", found if how == "zeroconf" else "zeroconf = false")
+    homes = [first]
+    try:
+        port = first.up()
+        static = f'zeroconf = false\npeers = ["127.0.0.1:{port}"]'
+        homes.append(Home(tmp_path / "home2", "home2", found if how == "zeroconf" else static))
+        homes[1].up()
+        wallet = WalletClient(first.folder / "run" / "w" / "owner.sock")
+        payee = load_genesis(first.folder / "genesis.toml").accounts["home2"]
+        raw = wallet.sign_transaction(Transfer(payee, "CASH", 5), nonce=1, valid_until_height=50)
+        outcome = first.client.wait(first.client.submit(raw), 9.0)
+        assert (outcome["status"], outcome["code"]) == ("final", "")  # both had to vote
+        assert [peer["name"] for peer in homes[1].client.get("/v1/peers")] == ["home1"]
+    finally:
+        for home in homes:
+            home.kill()
 
 
 def test_without_multicast_discovery_says_so_once_and_static_peers_must_do(monkeypatch: pytest.MonkeyPatch) -> None:
