@@ -190,6 +190,9 @@ def application(node: Node, *, writes: bool) -> Starlette:
                 return _error(400, error.code, str(error))
             except EnergoError as error:
                 return _error(409, error.code, str(error))
+            except AssertionError as broken:
+                node.fail(broken)
+                return _error(500, "broken", "the node found itself broken and stops; its log says where")
 
         return serve
 

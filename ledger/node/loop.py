@@ -271,6 +271,11 @@ class Node:
         """End `run`."""
         self._stop.set()
 
+    def fail(self, broken: BaseException) -> None:
+        """End `run` with what broke: an invariant, or the disk."""
+        self._failure = self._failure or broken
+        self._stop.set()
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -278,9 +283,9 @@ class Node:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._failure = self._failure or task.exception()
-            self._stop.set()
+        broken = None if task.cancelled() else task.exception()
+        if broken is not None:
+            self.fail(broken)
 
     async def _await_wallet(self) -> tuple[bytes, bytes, bytes] | None:
         while not self._stop.is_set():
@@ -404,6 +409,8 @@ class Node:
             )
         except (OSError, asyncio.IncompleteReadError):
             pass  # the link ended; it is dialed again
+        except AssertionError as broken:
+            self.fail(broken)
         finally:
             link.close()
             if self.links.get(link.peer) is link:
