@@ -37,6 +37,8 @@ from .limits import (
     COMMITTEE_MAX,
     HOMES_MAX,
     NAME_BYTES_MAX,
+    PRICE_MAX,
+    QUANTITY_MAX,
     TIME_MAX_MS,
 )
 
@@ -225,8 +227,8 @@ def _bus(table: Table) -> Bus:
         table.name_of("id"),
         table.take("parent", str, ""),
         table.parsed("fee", units.parse_price, "0"),
-        table.integer("capacity_up_wh", NO_CAPACITY, AMOUNT_MAX, NO_CAPACITY),
-        table.integer("capacity_down_wh", NO_CAPACITY, AMOUNT_MAX, NO_CAPACITY),
+        table.integer("capacity_up_wh", NO_CAPACITY, QUANTITY_MAX, NO_CAPACITY),
+        table.integer("capacity_down_wh", NO_CAPACITY, QUANTITY_MAX, NO_CAPACITY),
     )
     table.done()
     return bus
@@ -267,8 +269,8 @@ def _pool(table: Table) -> Pool:
     pool = Pool(
         table.name_of("name"),
         table.name_of("device"),
-        table.integer("capacity_wh", 0, AMOUNT_MAX),
-        table.integer("power_w", 0, AMOUNT_MAX),
+        table.integer("capacity_wh", 0, QUANTITY_MAX),
+        table.integer("power_w", 0, QUANTITY_MAX),
         table.parsed("efficiency", units.parse_share),
         table.parsed("cash", units.parse_money, "0"),
         table.amounts("shares"),
@@ -309,11 +311,18 @@ def check_genesis(path: Path, genesis: Genesis) -> None:
         need(bus.fee >= 0, f"bus {bus.name}: a fee is never negative")
         seen.add(bus.name)
     need(bool(genesis.buses), "a street has at least the bus root")
+    fees = {"": 0}
+    for bus in genesis.buses:
+        fees[bus.name] = fees.get(bus.parent, 0) + bus.fee
+        furthest = max(genesis.market.retail + fees[bus.name], fees[bus.name] - genesis.market.feed_in)
+        need(furthest <= PRICE_MAX, f"bus {bus.name}: the fees on its path are too high for a price to fit 31 bits")
+    cash = [genesis.market.grid_cash, *(h.cash for h in genesis.homes), *(p.cash for p in genesis.pools)]
+    need(sum(cash) <= AMOUNT_MAX, "all the cash together is more than the ledger can hold")
+    need(min(cash) >= 0, "cash is never negative")
     accounts = genesis.accounts
     for home in genesis.homes:
         need(home.bus in seen, f"home {home.name}: no bus is called {home.bus}")
         need(home.name not in ("grid", "operator", "treasury"), f"home {home.name}: that name is taken by the street")
-        need(home.cash >= 0, f"home {home.name}: cash is never negative")
     for device in genesis.devices:
         need(device.bus in seen, f"device {device.name}: no bus is called {device.bus}")
         need(

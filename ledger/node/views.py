@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from ledger.base.address import format_address, parse_address
 from ledger.base.errors import DecodeError
@@ -33,30 +34,19 @@ from ledger.state.tables import (
 
 from .store import ReadingRow
 
-SECONDS_PER_DAY = 86_400
-_DAYS_BEFORE_MONTH = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
+
+def _day_start_s(day: str) -> int:
+    """Unix seconds of an ISO date's midnight in UTC."""
+    return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp())
 
 
-def _days_from_civil(text: str) -> int:
-    """Days since 1970-01-01 of an ISO date (proleptic Gregorian)."""
-    year, month, day = (int(part) for part in text.split("-"))
-    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    before = (year - 1) * 365 + (year - 1) // 4 - (year - 1) // 100 + (year - 1) // 400
-    return before + _DAYS_BEFORE_MONTH[month - 1] + (1 if leap and month > 2 else 0) + day - 1 - 719_162
+# A demo's slots stand for 600 times their length: a kept street shown years later would be past what RFC 3339 can say.
+LAST_S: Final = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 
 
 def format_time(unix_s: int) -> str:
-    """RFC 3339 in UTC, whole seconds."""
-    days, second = divmod(unix_s, SECONDS_PER_DAY)
-    year = 1970 + days // 366
-    while _days_from_civil(f"{year + 1}-1-1") <= days:
-        year += 1
-    month = 12
-    while _days_from_civil(f"{year}-{month}-1") > days:
-        month -= 1
-    day = days - _days_from_civil(f"{year}-{month}-1") + 1
-    hour, rest = divmod(second, 3_600)
-    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{rest // 60:02d}:{rest % 60:02d}Z"
+    """RFC 3339 in UTC, whole seconds, from 1970 to the end of 9999."""
+    return datetime.fromtimestamp(max(0, min(unix_s, LAST_S)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True)
@@ -85,12 +75,12 @@ class Names:
 
     def slot_start(self, slot: int) -> str:
         """When a slot starts in the profile."""
-        return format_time(_days_from_civil(self.genesis.day) * SECONDS_PER_DAY + slot * SLOT_PROFILE_S)
+        return format_time(_day_start_s(self.genesis.day) + slot * SLOT_PROFILE_S)
 
     def time(self, time_ms: Millis) -> str:
         """A time of the ledger in the profile: slots stand for 15 minutes each."""
         timing = self.genesis.timing
-        start_s = _days_from_civil(self.genesis.day) * SECONDS_PER_DAY
+        start_s = _day_start_s(self.genesis.day)
         return format_time(start_s + (time_ms - timing.origin_ms) * SLOT_PROFILE_S // timing.slot_ms)
 
 

@@ -26,7 +26,6 @@ from .messages import (
     CERTIFICATE_BYTES_MAX,
     NULLIFICATIONS_MAX,
     REQUEST_VIEWS_MAX,
-    BodyRequest,
     Certificate,
     CertificateRequest,
     Kind,
@@ -40,12 +39,13 @@ from .messages import (
     decode_certificate,
     encode_vote,
     faulty_max,
-    median_time_ms,
     proposal_message,
     quorum,
     vote_is_valid,
 )
 from .records import Body, Held, Record, decode_record, encode_record
+from .requests import Requests
+from .timekeeping import Timekeeper
 from .view import View
 from .work import Situation, has_work, work_times
 
@@ -53,7 +53,6 @@ VIEWS_AHEAD: Final = 2  # votes and proposals further ahead are dropped: they wi
 BODIES_MAX: Final = 64  # blocks kept that are not final: far more than honest voters ever have open
 RETRANSMIT_MAX_MS: Final = 60_000  # while nothing changes; a street without quorum for a night sends little
 INVALID_MAX: Final = 256  # hashes of invalid blocks remembered
-FUTURE_STALE: Final = 4  # a non-empty block stamped so many times `stale` behind our clock is invalid for us
 
 
 class Machine:
@@ -79,17 +78,19 @@ class Machine:
         self._views: dict[int, View] = {}
         self._bodies: dict[bytes, Block] = {}
         self._invalid: dict[bytes, str] = {}
-        self._wanted_bodies: dict[bytes, Millis] = {}
-        self._wanted_views: dict[int, Millis] = {}
-        self._ask_next = 0
+        self._requests = Requests([number for number in range(len(self.committee)) if number != me])
+        self._time = Timekeeper(
+            stale_ms=genesis.timing.stale_ms,
+            faulty_max=self.faulty_max,
+            final_time_ms=chain.final.header.time_ms,
+            now=now,
+        )
         self._entered_ms = now.mono_ms
         self._nullified_in_a_row = 0
         self._nonempty_notarized_ms = now.mono_ms - 3_600_000
-        self._final_seen_ms = now.mono_ms
         self._retransmit_ms = now.mono_ms
         self._retransmit_after = self.timeout_ms * 2
         self._highest_final: Certificate | None = None
-        self._clock_agrees = True
         self.effects = Effects()
 
     # ---- what others may ask
@@ -113,9 +114,7 @@ class Machine:
 
     def estimate_ms(self, now: Now) -> Millis:
         """The present in ledger time: the wall clock if trusted, else the last final time and what has passed since."""
-        if now.wall_ms is not None and self._clock_agrees:
-            return now.wall_ms
-        return self.chain.final.header.time_ms + now.mono_ms - self._final_seen_ms
+        return self._time.estimate_ms(now)
 
     def block(self, block_hash: bytes) -> Block | None:
         """An unfinal block that is held here."""
@@ -219,7 +218,7 @@ class Machine:
 
     def on_body(self, block: Block, now: Now) -> None:
         """A block that was asked for."""
-        if self._wanted_bodies.pop(block.hash, None) is not None:
+        if self._requests.arrived(block.hash):
             self._keep_body(block)
             self.progress(now)
 
@@ -295,8 +294,7 @@ class Machine:
             times += [view.work_since_ms + 2 * timeout, view.work_since_ms + 3 * timeout]
         else:
             times += self._work_times(now)
-        for asked_ms in [*self._wanted_bodies.values(), *self._wanted_views.values()]:
-            times.append(asked_ms + 2 * timeout)
+        times += self._requests.retry_times(2 * timeout)
         return max(now.mono_ms + 1, min((t for t in times if t > now.mono_ms), default=self._retransmit_ms))
 
     def _work_times(self, now: Now) -> list[Millis]:
@@ -332,18 +330,8 @@ class Machine:
                     if len(votes) >= self.quorum:
                         certificate = certificate_of(votes)
                         self._keep_certificate(certificate)
-                        if number == self.view and kind != Kind.NULLIFY:
-                            self._judge_clock(certificate)
-
-    def _judge_clock(self, certificate: Certificate) -> None:
-        """A wall clock far from the others' median, seen live in the current view, is not trusted until one agrees."""
-        if self.me is None or self.me not in certificate.signers:
-            return
-        mine = certificate.times_ms[certificate.signers.index(self.me)]
-        others = sorted(t for s, t in zip(certificate.signers, certificate.times_ms, strict=True) if t and s != self.me)
-        if mine and others:
-            median = others[(len(others) - 1) // 2]
-            self._clock_agrees = abs(mine - median) <= FUTURE_STALE * self.genesis.timing.stale_ms
+                        if number == self.view and kind != Kind.NULLIFY and self.me is not None:
+                            self._time.judge(certificate, self.me)
 
     def _take_certificate(self, certificate: Certificate) -> bool:
         """Keep a certificate from outside if it is new, useful and valid."""
@@ -365,7 +353,7 @@ class Machine:
 
     def _keep_certificate(self, certificate: Certificate) -> None:
         self._view(certificate.view).certificates[certificate.kind] = certificate
-        self._wanted_views.pop(certificate.view, None)
+        self._requests.certified(certificate.view)
         self._record(Held(certificate))
         self._send(certificate)
         if certificate.kind == Kind.FINALIZE:
@@ -397,14 +385,13 @@ class Machine:
         changes = self.chain.finalize(executed)
         self.effects.commits.append(Committed(self.chain.final, changes, certificate))
         self.final_certificate = certificate
-        self._final_seen_ms = now.mono_ms
+        self._time.finalized(executed.header.time_ms, now)
         self._nullified_in_a_row = 0
         self.mempool.prune(self.chain.final)
         height = executed.header.height
         self._bodies = {h: b for h, b in self._bodies.items() if b.height > height}
         self._views = {n: v for n, v in self._views.items() if n > self.final_view}
-        self._wanted_bodies.clear()
-        self._wanted_views.clear()
+        self._requests.forget()
         if self.view <= self.final_view:
             self._enter(self.final_view + 1, now)
 
@@ -597,10 +584,9 @@ class Machine:
             return False
         self._check_time(block, certificate)
         self.chain.execute(block)
-        if block.transactions and now.wall_ms is not None and self._clock_agrees:
-            earliest_ms = now.wall_ms - FUTURE_STALE * self.genesis.timing.stale_ms
-            if header.time_ms < earliest_ms:
-                raise InvalidBlock("block time", header.time_ms, f"at least {earliest_ms}")
+        earliest_ms = self._time.earliest_ms(now)
+        if block.transactions and earliest_ms is not None and header.time_ms < earliest_ms:
+            raise InvalidBlock("block time", header.time_ms, f"at least {earliest_ms}")
         return True
 
     def _time_out(self, view: View, now: Now) -> None:
@@ -624,7 +610,7 @@ class Machine:
         self._vote(view, Kind.FINALIZE, notarization.block_hash, now)
 
     def _vote(self, view: View, kind: Kind, block_hash: bytes, now: Now | None) -> None:
-        time_ms = 0 if now is None else self._vote_time_ms(now)
+        time_ms = 0 if now is None else self._time.vote_ms(self.final_certificate, now)
         assert self.me is not None, "a follower never votes"
         view.own.remember(Vote(kind, 0, self.view, block_hash, time_ms, self.me, b""))
         request = VoteToSign(kind, self.view, block_hash, time_ms)
@@ -634,35 +620,20 @@ class Machine:
     def _record(self, record: Record) -> None:
         self.effects.records.append(encode_record(record))
 
-    def _vote_time_ms(self, now: Now) -> Millis:
-        if now.wall_ms is not None and self._clock_agrees:
-            return now.wall_ms
-        count = 0 if self.final_certificate is None else median_time_ms(self.final_certificate)[1]
-        return 0 if count >= self.faulty_max + 1 else self.estimate_ms(now)
-
     # ---- asking and sending
 
     def _send(self, message: Message, to: int | None = None) -> None:
         self.effects.sends.append((to, message))
 
-    def _ask(self, message: Message) -> None:
-        """Send a request to one other member, each in turn."""
-        others = [number for number in range(len(self.committee)) if number != self.me]
-        if others:
-            self._send(message, others[self._ask_next % len(others)])
-            self._ask_next += 1
-
     def _want_body(self, block_hash: bytes, now: Now) -> None:
-        asked_ms = self._wanted_bodies.get(block_hash)
-        if asked_ms is None or now.mono_ms - asked_ms >= 2 * self.timeout_ms:
-            self._wanted_bodies[block_hash] = now.mono_ms
-            self._ask(BodyRequest(block_hash))
+        wanted = self._requests.body(block_hash, now.mono_ms, 2 * self.timeout_ms)
+        if wanted is not None:
+            self._send(wanted[1], wanted[0])
 
     def _want_view(self, number: int, now: Now) -> None:
-        asked_ms = self._wanted_views.get(number)
-        if asked_ms is None or now.mono_ms - asked_ms >= 2 * self.timeout_ms:
-            self._wanted_views[number] = now.mono_ms
-            self._ask(CertificateRequest((number,)))
+        wanted = self._requests.certificates(number, now.mono_ms, 2 * self.timeout_ms)
+        if wanted is not None:
+            self._send(wanted[1], wanted[0])
 
     def _keep_body(self, block: Block) -> None:
         if len(self._bodies) >= BODIES_MAX:

@@ -30,7 +30,7 @@ from ledger.simplex.messages import proposal_message, vote_message
 
 from .guard import FINALIZE, NOTARIZE, NULLIFY, PROPOSE
 from .keystore import Amnesia, Keys, VoteJournal, create_keys, load_keys
-from .limits import Limits, Meter
+from .limits import DailyUse, Limits
 from .rules import Role, check_may_sign, check_may_vote
 
 WATCHDOG_S = 10.0  # a third of the unit's WatchdogSec
@@ -39,8 +39,8 @@ WATCHDOG_S = 10.0  # a third of the unit's WatchdogSec
 class Wallet:
     """What the signer does for whom."""
 
-    def __init__(self, genesis: Genesis, keys: Keys, journal: VoteJournal | Amnesia, meter: Meter) -> None:
-        self.genesis, self.keys, self.journal, self.meter = genesis, keys, journal, meter
+    def __init__(self, genesis: Genesis, keys: Keys, journal: VoteJournal | Amnesia, agent_use: DailyUse) -> None:
+        self.genesis, self.keys, self.journal, self.agent_use = genesis, keys, journal, agent_use
         self.owner_key, self.node_key, self.transport_key = keys.public()
 
     def answer(self, role: Role, raw: bytes) -> bytes:
@@ -95,7 +95,7 @@ class Wallet:
         codec.in_range(nonce, 1, 2**63 - 1, "nonce")
         codec.in_range(valid_until, 1, 2**63 - 1, "expiry height")
         if role == Role.AGENT:
-            self.meter.charge(intent, int(time.time()))  # type: ignore[arg-type]
+            self.agent_use.charge(intent, int(time.time()))  # type: ignore[arg-type]
         return transaction_bytes(
             intent,
             chain_id=self.genesis.chain_id,
@@ -195,7 +195,7 @@ def _run(config: Path) -> None:
     except Amnesia as error:
         print(f"energo-wallet: {error}", file=sys.stderr, flush=True)
         journal = error
-    asyncio.run(_serve(Wallet(genesis, keys, journal, Meter(limits)), sockets))
+    asyncio.run(_serve(Wallet(genesis, keys, journal, DailyUse(limits)), sockets))
     lock.close()
 
 

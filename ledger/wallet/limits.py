@@ -20,7 +20,7 @@ class Limits(NamedTuple):
     spend: Money  # of bids placed, fees not counted
 
 
-class Meter:
+class DailyUse:
     """What a role asked for today."""
 
     def __init__(self, limits: Limits) -> None:

@@ -48,6 +48,7 @@ from .network import Network
 ClearArrays = Callable[..., tuple[Any, Any, Any]]  # matcher_c.clear_arrays, or the reference's
 
 CLOSINGS_MAX: Final = 96  # slots that one block settles: bounds the work of the first block after a long outage
+OPENINGS_MAX: Final = 960  # slots (10 days) whose terms one block stores: likewise
 TARIFFS_KEPT: Final = 2_976  # slots (31 days) for which a late reading still finds its own tariff
 CHECK_ALLOWANCE_WH: Final = 1  # a meter and slot: registers are whole Wh
 
@@ -68,7 +69,8 @@ def open_terms(state: State, time_ms: Millis, seed: bytes) -> None:
     )
     commitments = tuple((str(k[0]), _bytes(k[1]), row.energy_wh) for k, row in state.scan(COMMITMENT))
     requests = tuple((str(k[0]), _bytes(k[1]), row.energy_wh) for k, row in state.scan(REQUEST))
-    while _is_slot(params, slot) and params.origin_ms + slot * params.slot_ms <= time_ms:
+    last = slot + OPENINGS_MAX
+    while slot < last and _is_slot(params, slot) and params.origin_ms + slot * params.slot_ms <= time_ms:
         terms = Terms(seed, 0, params.retail, params.feed_in, limits, commitments, requests)
         state.put(TERMS, (slot,), terms)
         slot += 1

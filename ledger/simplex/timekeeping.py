@@ -1,0 +1,62 @@
+"""Ledger time for one node: which clock it goes by, what its votes say, and when it stops trusting its own.
+
+The wall clock counts only where the configuration trusts it and where the others' votes agree; the age of a certificate is never
+evidence, because a node that was away sees old ones.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ledger.base.units import Millis
+
+from .effects import Now
+from .messages import Certificate, median_time_ms
+
+TRUST_STALE: Final = 4  # a clock so many times `stale` away from the others' median is not trusted
+
+
+class Timekeeper:
+    """`final_time_ms` is the time of the last final block, seen at the monotonic time `final_seen_ms`."""
+
+    def __init__(self, *, stale_ms: Millis, faulty_max: int, final_time_ms: Millis, now: Now) -> None:
+        self._tolerance_ms = TRUST_STALE * stale_ms
+        self._faulty_max = faulty_max
+        self._final_time_ms, self._final_seen_ms = final_time_ms, now.mono_ms
+        self._agrees = True
+
+    def finalized(self, time_ms: Millis, now: Now) -> None:
+        """A block with this time became final."""
+        self._final_time_ms, self._final_seen_ms = time_ms, now.mono_ms
+
+    def wall_ms(self, now: Now) -> Millis | None:
+        """The wall clock, if it is trusted."""
+        return now.wall_ms if self._agrees else None
+
+    def estimate_ms(self, now: Now) -> Millis:
+        """The present in ledger time: the trusted wall clock, else the last final time and what has passed since."""
+        wall_ms = self.wall_ms(now)
+        return self._final_time_ms + now.mono_ms - self._final_seen_ms if wall_ms is None else wall_ms
+
+    def vote_ms(self, last: Certificate | None, now: Now) -> Millis:
+        """What a vote says: the trusted wall clock; else 0 while others know the time, and the estimate when too few do."""
+        wall_ms = self.wall_ms(now)
+        if wall_ms is not None:
+            return wall_ms
+        known = 0 if last is None else median_time_ms(last)[1]
+        return 0 if known > self._faulty_max else self.estimate_ms(now)
+
+    def earliest_ms(self, now: Now) -> Millis | None:
+        """An older stamp on a block with transactions is invalid for us; None where we cannot tell."""
+        wall_ms = self.wall_ms(now)
+        return None if wall_ms is None else wall_ms - self._tolerance_ms
+
+    def judge(self, certificate: Certificate, me: int) -> None:
+        """Compare our clock in a certificate that formed live in the current view with the others'."""
+        if me not in certificate.signers:
+            return
+        mine = certificate.times_ms[certificate.signers.index(me)]
+        pairs = zip(certificate.signers, certificate.times_ms, strict=True)
+        others = sorted(time_ms for signer, time_ms in pairs if time_ms and signer != me)
+        if mine and others:
+            self._agrees = abs(mine - others[(len(others) - 1) // 2]) <= self._tolerance_ms
