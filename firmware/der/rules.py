@@ -3,7 +3,8 @@
 After every slot that the ledger has closed:
 
 1. *Surplus.* Up to `commit_wh_per_slot` of each slot's surplus goes to the street's pool, as long as this home has room there
-   (its TSL less what it holds). 0 keeps all of it for the live market.
+   (its TSL less what it holds). A home that does not sell stores only until it has what it keeps. 0 keeps all of the
+   surplus for the live market.
 2. *Keep.* `keep_wh` of stored energy is meant for this home. What it holds beyond is offered on the exchange at
    `sell_stored_above`; what it lacks is bid for at `buy_stored_below`, at most `buy_wh_max` at a time, within its room,
    and never with the last `cash_reserve`. Without a price, it does not sell, or does not buy. It either sells or buys: never
@@ -71,8 +72,9 @@ def decide(rules: Rules, pool: PoolView, home: str, view: HomeView, *, exchange_
 
 
 def commitment_wh(rules: Rules, pool: PoolView, holding: Holding) -> Wh:
-    """What of a slot's surplus this home gives to the pool: not more than it has room for once it is stored."""
-    room_wh = max(0, holding.tsl_wh - holding.free_wh - holding.escrowed_wh)
+    """What of a slot's surplus this home gives to the pool: not more than it has room, or use, for once it is stored."""
+    most_wh = holding.tsl_wh if rules.sell_stored_above is not None else min(holding.tsl_wh, rules.keep_wh)
+    room_wh = max(0, most_wh - holding.free_wh - holding.escrowed_wh)
     room_at_meter_wh: Wh = room_wh * SHARE_UNIT // max(1, pool.efficiency)
     return min(rules.commit_wh_per_slot, room_at_meter_wh, QUANTITY_MAX)
 

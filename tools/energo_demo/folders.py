@@ -358,8 +358,9 @@ def agent_text(street: Street, home: Home, *, port: int, slot_ms: int) -> str:
     tsl_wh = sum(amount for pool in street.pools for name, amount in pool.tsl_wh if name == home.name)
     rules: dict[str, str | int] = {"step_wh": max(1, tsl_wh // STEP_PARTS)}
     if home.pv_kwp:
-        rules |= {"keep_wh": tsl_wh // KEEP_MADE_PARTS, "sell_stored_above": SELL_STORED_ABOVE}
-        rules |= {"commit_wh_per_slot": tsl_wh // COMMIT_PARTS}
+        rules |= {"keep_wh": tsl_wh // KEEP_MADE_PARTS, "commit_wh_per_slot": tsl_wh // COMMIT_PARTS}
+        if len(street.homes) > 1:  # alone, there is nobody to sell to
+            rules |= {"sell_stored_above": SELL_STORED_ABOVE}
     else:
         rules |= {"keep_wh": tsl_wh // KEEP_BOUGHT_PARTS, "buy_stored_below": BUY_STORED_BELOW}
     tables = [

@@ -112,6 +112,13 @@ def test_a_home_commits_no_more_than_it_has_room_for() -> None:
     assert commitment_wh(rules, POOL, replace(HOLDING, free_wh=4_000)) == 0
 
 
+def test_a_home_that_does_not_sell_stores_only_what_it_keeps() -> None:
+    alone = replace(RULES, sell_stored_above=None, keep_wh=1_000, commit_wh_per_slot=400)
+    assert commitment_wh(alone, POOL, replace(HOLDING, free_wh=0)) == 400
+    assert commitment_wh(alone, POOL, replace(HOLDING, free_wh=910)) == 100
+    assert commitment_wh(alone, POOL, replace(HOLDING, free_wh=1_000)) == 0
+
+
 def test_what_it_drew_is_asked_for() -> None:
     assert wanted(view=replace(HOME, net_wh=120)) == [Redeem("pool", 120)]
     assert wanted(view=replace(HOME, net_wh=5_000)) == [Redeem("pool", 1_000)]
