@@ -28,6 +28,7 @@ class Journal:
             note(f"the consensus journal was damaged ({error}); it is kept as {aside.name} and a new one is begun")
             self._log = DurableLog(path)
         self.records = self._log.records
+        self._rewrite_at = BYTES_MAX
 
     def append(self, records: Sequence[bytes]) -> None:
         """Append and sync. Raises `DiskFailed`."""
@@ -35,8 +36,11 @@ class Journal:
 
     def trim(self, live: Callable[[], Sequence[bytes]]) -> None:
         """Rewrite the file with what still matters once it has grown large."""
-        if self._log.size > BYTES_MAX:
+        if self._log.size > self._rewrite_at:
             self._log.rewrite(live())
+            self._rewrite_at = max(
+                BYTES_MAX, 2 * self._log.size
+            )  # much that is not final yet is not rewritten each time
 
     def close(self) -> None:
         """Close the file."""
