@@ -160,7 +160,7 @@ class Transport:
             async with asyncio.timeout(HANDSHAKE_S):
                 reader, writer = await asyncio.open_connection(host, port, ssl=self._client_context)
         except (OSError, TimeoutError, ssl.SSLError) as error:
-            raise LinkFailed(f"{host} port {port} does not answer ({str(error) or type(error).__name__})") from None
+            raise LinkFailed(f"{host} port {port} does not answer: {_words(error)}") from None
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 peer = await self._prove(reader, writer, dialed=True, certificate_hash=_peer_certificate(writer))
@@ -173,9 +173,7 @@ class Transport:
             raise
         except (OSError, TimeoutError, asyncio.IncompleteReadError, DecodeError, EnergoError) as error:
             writer.close()
-            raise LinkFailed(
-                f"{host} port {port} ended the introduction ({str(error) or type(error).__name__})"
-            ) from None
+            raise LinkFailed(f"{host} port {port}: the introduction failed: {_words(error)}") from None
         await self._on_link(Link(peer, True, f"{host}:{port}", self._now_ms(), reader, writer))
         return peer
 
@@ -191,7 +189,7 @@ class Transport:
                 words = self._may_link(peer, False)
                 await _send(writer, codec.encode((words == "", words)))
         except (OSError, TimeoutError, asyncio.IncompleteReadError, DecodeError, EnergoError) as error:
-            self._note(f"a stranger at {host} was turned away: {str(error) or type(error).__name__}")
+            self._note(f"a stranger at {host} was turned away: {_words(error)}")
             writer.close()
             return
         finally:
@@ -237,6 +235,15 @@ class Transport:
         if not ED25519.verify(peer_id, proof, message):
             raise LinkFailed("it could not prove that it has the key of the member that it says it is")
         return self._members[peer_id]
+
+
+def _words(error: BaseException) -> str:
+    """What went wrong in an introduction, for a person."""
+    if isinstance(error, asyncio.IncompleteReadError):
+        return "it hung up in the middle of the introduction"
+    if isinstance(error, TimeoutError):
+        return f"it did not finish the introduction in {HANDSHAKE_S:.0f} s"
+    return str(error)
 
 
 def _peer_certificate(writer: asyncio.StreamWriter) -> bytes:
