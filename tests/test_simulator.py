@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from energo_simulator import node as simulated
+from energo_simulator import world
 from energo_simulator.checker import Violation
 from energo_simulator.disk import Log
 from energo_simulator.runs import replay_command, run_seeds
@@ -14,6 +15,7 @@ from energo_simulator.world import SCENARIOS, World
 from ledger.simplex import machine, messages
 from ledger.simplex.effects import Now
 from ledger.simplex.view import View
+from ledger.simplex.work import has_work
 from ledger.state.rules import balances
 from ledger.wallet.guard import Guard, Signed
 
@@ -110,6 +112,23 @@ def test_a_signature_that_is_not_checked_is_found(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(machine, "certificate_is_valid", careless)
     monkeypatch.setattr(simulated.Node, "_sign", forge)
     assert "check 5" in found("calm", range(1, 3))
+
+
+def test_a_street_that_never_sleeps_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each view opens before its predecessor is final: empty blocks follow one another for ever."""
+    late_ms = world.FAULTS_MS - 3_000  # the street wakes once more by then, and a short while is enough to see it
+    monkeypatch.setattr(world, "QUIET_FROM_MS", 0)
+    monkeypatch.setattr(world, "QUIET_MS", 500)
+    monkeypatch.setattr(machine, "has_work", lambda at: (at.now_ms > late_ms and not at.tip_is_final) or has_work(at))
+    assert "check 13" in found("calm", range(1, 2))
+
+
+def test_a_leader_that_stamps_the_future_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody compares a block's time with its certificate, and a leader adds an hour."""
+    monkeypatch.setattr(machine.Machine, "_check_time", lambda self, block, certificate: None)
+    honest = messages.block_time_ms
+    monkeypatch.setattr(machine, "block_time_ms", lambda *arguments: honest(*arguments) + 3_600_000)
+    assert found("calm", range(1, 3))
 
 
 def test_the_replay_command_names_seed_and_world() -> None:

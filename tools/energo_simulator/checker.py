@@ -32,8 +32,10 @@ class Checker:
     def __init__(self, genesis: Genesis, scheme: Scheme, honest: set[int]) -> None:
         self.genesis, self.scheme, self.honest = genesis, scheme, honest
         self.quorum = quorum(len(genesis.committee))
+        self.latest_ms = 0  # the latest honest clock there is; the world moves it on
         self.by_height: dict[int, tuple[bytes, bytes, int]] = {}
         self.heights: dict[int, int] = {}
+        self.times: dict[int, int] = {}
         self.sent: dict[tuple[int, int], dict[str, bytes]] = {}
         self.notarizers: dict[int, dict[bytes, set[int]]] = {}
         self.certified: dict[tuple[int, Kind], bytes] = {}
@@ -116,6 +118,9 @@ class Checker:
         for view in range(header.parent_view + 1, header.view):
             if view in self.finalized:
                 self._fail(2, f"view {view} was finalized between a final parent and its child")
+        if parent is not None and header.time_ms > max(self.latest_ms, self.times[header.height - 1] + 1):
+            self._fail(15, f"block time of height {header.height} is ahead of every honest clock")
+        self.times[header.height] = header.time_ms
         breach = conservation_breach(executed.state)
         if breach is not None:
             self._fail(8, f"at height {header.height}: {breach}")

@@ -40,6 +40,8 @@ SLOT_MS = 1_500
 ORIGIN_MS = 1_700_000_000_000
 SLOTS = 8
 FAULTS_MS = 25_000
+QUIET_FROM_MS = 5_000  # five cap-free timeouts and more: what is under way comes to its end
+QUIET_MS = 20_000  # and then nothing happens for so long
 HEAL_MS = 60_000  # everything must be final so long after the faults ended
 
 
@@ -385,16 +387,36 @@ class World:
         self._at(self.begin_ms + FAULTS_MS, self._heal)
         end_ms = self.begin_ms + FAULTS_MS + HEAL_MS
         while self._queue and self._queue[0][0] <= end_ms:
-            self.now_ms, _, action = heapq.heappop(self._queue)
-            action()
+            self._step()
             if self._healed and self.now_ms % 5 == 0 and self._settled():
                 break
         if not self._settled():
             raise Violation(
                 f"check 12: not everything is final {HEAL_MS // 1000} s after the faults ended: {self._where()}"
             )
+        if len(self.honest) == len(self.nodes):
+            self._stay_quiet()
         self._trace.update(b"".join(self.checker.history))
         return self._trace.hexdigest()
+
+    def _step(self) -> None:
+        self.now_ms, _, action = heapq.heappop(self._queue)
+        self.checker.latest_ms = self.now_ms + max(self.skews)
+        action()
+
+    def _stay_quiet(self) -> None:
+        """With everything final and no slot left, nobody opens a view until the next transaction or the heartbeat."""
+        calm_ms = self.now_ms + QUIET_FROM_MS
+        while self._queue and self._queue[0][0] <= calm_ms:
+            self._step()
+        before = self._views()
+        while self._queue and self._queue[0][0] <= calm_ms + QUIET_MS:
+            self._step()
+        if self._views() != before:
+            raise Violation(f"check 13: the street does not come to rest: views {before}, later {self._views()}")
+
+    def _views(self) -> list[int]:
+        return [node.core.machine.view for node in self.nodes if node.core is not None]
 
     def _settled(self) -> bool:
         heights = {self.nodes[n].core.chain.final.hash for n in self.honest if self.nodes[n].core is not None}  # type: ignore[union-attr]
