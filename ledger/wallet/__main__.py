@@ -20,7 +20,7 @@ import sdnotify
 
 from ledger.base import codec, units
 from ledger.base.crypto import ED25519, link_message
-from ledger.base.errors import ConfigError, DecodeError, EnergoError, SignerRefused
+from ledger.base.errors import ConfigError, DecodeError, DiskFailed, EnergoError, SignerRefused
 from ledger.base.files import FolderLock, load_genesis, load_toml
 from ledger.base.genesis import Genesis
 from ledger.base.intents import parse_intent, transaction_bytes
@@ -44,9 +44,11 @@ class Wallet:
         self.owner_key, self.node_key, self.transport_key = keys.public()
 
     def answer(self, role: Role, raw: bytes) -> bytes:
-        """The answer to one request. Never raises for what was asked."""
+        """The answer to one request. Never raises for what was asked; `DiskFailed` ends the process, not the request."""
         try:
             value = self._do(role, codec.decode(raw, bytes_max=LOCAL_REQUEST_BYTES_MAX))
+        except DiskFailed:
+            raise  # what is on the disk is unknown: only a new start, which reads it, may sign again
         except EnergoError as error:
             return codec.encode((False, error.code, str(error)))
         return codec.encode((True, value))
@@ -127,7 +129,7 @@ async def _serve(wallet: Wallet, sockets: dict[Role, Path]) -> None:
                     await writer.drain()
             except (asyncio.IncompleteReadError, ConnectionError):
                 pass  # the other end is done
-            except AssertionError as error:
+            except (AssertionError, DiskFailed) as error:
                 failure.append(error)
                 stop.set()
             finally:

@@ -56,8 +56,11 @@ class Home:
     def configure(self, name: str, text: str) -> None:
         (self.folder / "config" / f"{name}.toml").write_text(text)
 
-    def start(self, name: str) -> subprocess.Popen[str]:
+    def start(self, name: str, *, file_kib_max: int | None = None) -> subprocess.Popen[str]:
+        """A process of this home; a limit on the size of its files stands for a full disk."""
         command = [sys.executable, "-m", f"ledger.{name}", "--config", str(self.folder / "config" / f"{name}.toml")]
+        if file_kib_max is not None:
+            command = ["bash", "-c", f'ulimit -f {file_kib_max} && exec "$@"', "bash", *command]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": "."})
         self.processes.append(process)
         return process
@@ -249,6 +252,32 @@ def test_a_wallet_without_its_journal_serves_links_and_never_votes_again(home: H
     self.until(wallet, "ready")
     with pytest.raises(SignerRefused, match="is gone"):
         WalletClient(self.folder / "run" / "w" / "node.sock").call(("vote", 1, 0, 1, bytes(32), 0))
+
+
+def test_a_full_disk_ends_the_wallet_in_words_and_a_new_start_remembers_every_vote(home: Home) -> None:
+    wallet = home.start("wallet", file_kib_max=1)
+    home.until(wallet, "ready")
+    client = WalletClient(home.folder / "run" / "w" / "node.sock")
+    given = {}
+
+    def vote_on() -> None:
+        for view in range(1, 40):
+            given[view] = client.call(("vote", 1, 0, view, bytes([view]) * 32, 77))
+
+    with pytest.raises(SignerUnavailable):
+        vote_on()
+    assert wallet.wait(DEADLINE_S) == 1
+    assert wallet.stderr is not None
+    said = wallet.stderr.read()
+    assert "free space" in said
+    assert said.count("\n") == 1
+    assert given
+    home.until(home.start("wallet"), "ready")
+    last = max(given)
+    assert client.call(("vote", 1, 0, last, bytes([last]) * 32, 99)) == given[last]
+    with pytest.raises(SignerRefused, match="another block"):
+        client.call(("vote", 1, 0, last, bytes(32), 99))
+    assert client.call(("vote", 1, 0, last + 1, bytes(32), 99))
 
 
 def test_who_is_not_there_is_said_in_words(home: Home) -> None:
