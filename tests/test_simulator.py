@@ -13,6 +13,7 @@ from energo_simulator.disk import Log
 from energo_simulator.runs import replay_command, run_seeds
 from energo_simulator.world import SCENARIOS, World
 from ledger.simplex import machine, messages
+from ledger.simplex.bodies import Bodies
 from ledger.simplex.effects import Now
 from ledger.simplex.view import View
 from ledger.simplex.work import has_work
@@ -125,7 +126,7 @@ def test_a_street_that_never_sleeps_is_found(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_leader_that_stamps_the_future_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody compares a block's time with its certificate, and a leader adds an hour."""
-    monkeypatch.setattr(machine.Machine, "_check_time", lambda self, block, certificate: None)
+    monkeypatch.setattr(Bodies, "check_time", lambda self, block, certificate: None)
     honest = messages.block_time_ms
     monkeypatch.setattr(machine, "block_time_ms", lambda *arguments: honest(*arguments) + 3_600_000)
     assert found("calm", range(1, 3))

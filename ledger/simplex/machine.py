@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ledger.base.crypto import ED25519, ZERO_HASH, Scheme
-from ledger.base.errors import DecodeError, InvalidBlock
+from ledger.base.errors import InvalidBlock
 from ledger.base.genesis import Genesis
 from ledger.base.limits import BLOCK_BYTES_MAX
 from ledger.base.units import Millis
@@ -20,10 +20,10 @@ from ledger.state.chain import Chain
 from ledger.state.mempool import Mempool
 from ledger.state.transition import Executed, build_block
 
+from .bodies import Bodies, Missing, Rejected, parent_certificate
 from .effects import Committed, Effects, Now, ProposalToSign, VoteToSign
 from .elector import leader_of
 from .messages import (
-    CERTIFICATE_BYTES_MAX,
     NULLIFICATIONS_MAX,
     REQUEST_VIEWS_MAX,
     Certificate,
@@ -36,7 +36,6 @@ from .messages import (
     block_time_ms,
     certificate_is_valid,
     certificate_of,
-    decode_certificate,
     encode_vote,
     faulty_max,
     proposal_message,
@@ -50,9 +49,7 @@ from .view import View
 from .work import Situation, has_work, work_times
 
 VIEWS_AHEAD: Final = 2  # votes and proposals further ahead are dropped: they will be sent again
-BODIES_MAX: Final = 64  # blocks kept that are not final: far more than honest voters ever have open
 RETRANSMIT_MAX_MS: Final = 60_000  # while nothing changes; a street without quorum for a night sends little
-INVALID_MAX: Final = 256  # hashes of invalid blocks remembered
 
 
 class Machine:
@@ -76,8 +73,7 @@ class Machine:
         self.final_certificate = final_certificate
         self.view = chain.final.header.view + 1
         self._views: dict[int, View] = {}
-        self._bodies: dict[bytes, Block] = {}
-        self._invalid: dict[bytes, str] = {}
+        self._bodies = Bodies(chain, len(self.committee))
         self._requests = Requests([number for number in range(len(self.committee)) if number != me])
         self._time = Timekeeper(
             stale_ms=genesis.timing.stale_ms,
@@ -133,8 +129,7 @@ class Machine:
             record = decode_record(raw)
             match record:
                 case Body(block):
-                    if block.height > self.chain.final.header.height:
-                        self._bodies[block.hash] = block
+                    self._bodies.keep(block)
                 case Held(certificate):
                     if certificate.view > self.final_view:
                         self._view(certificate.view).certificates[certificate.kind] = certificate
@@ -154,7 +149,7 @@ class Machine:
 
     def live_records(self) -> list[bytes]:
         """What the journal must still hold: everything above the last final block."""
-        records: list[Record] = [Body(block) for block in self._bodies.values()]
+        records: list[Record] = [Body(block) for block in self._bodies]
         for number, view in sorted(self._views.items()):
             if view.own.proposed is not None:
                 records.append(ProposalToSign(number, view.own.proposed))
@@ -206,12 +201,12 @@ class Machine:
             )
             return
         view.proposal = proposal
-        self._keep_body(proposal.block)
+        self._bodies.keep(proposal.block)
         try:
-            parent_certificate = self._parent_certificate_of(proposal.block)
+            certificates = (parent_certificate(proposal.block), *proposal.nullifications)
         except InvalidBlock:
-            parent_certificate = None  # judged, with its reason, when the block is to be notarized
-        for certificate in (parent_certificate, *proposal.nullifications):
+            certificates = (None, *proposal.nullifications)  # judged, with its reason, when it is to be notarized
+        for certificate in certificates:
             if certificate is not None:
                 self._take_certificate(certificate)
         self.progress(now)
@@ -219,7 +214,7 @@ class Machine:
     def on_body(self, block: Block, now: Now) -> None:
         """A block that was asked for."""
         if self._requests.arrived(block.hash):
-            self._keep_body(block)
+            self._bodies.keep(block)
             self.progress(now)
 
     def on_status(self, peer: int, status: Status, now: Now) -> None:
@@ -274,7 +269,7 @@ class Machine:
                 continue
             if block.header.parent_hash != self.chain.final.hash:
                 raise InvalidBlock("parent", block.header.parent_hash, self.chain.final.hash)
-            self._check_time(block, self._parent_certificate_of(block))
+            self._bodies.check_time(block, parent_certificate(block))
             executed = self.chain.execute(block)
             self._commit(executed, certificate if certificate.block_hash == block.hash else None, now)
         self.progress(now)
@@ -388,8 +383,7 @@ class Machine:
         self._time.finalized(executed.header.time_ms, now)
         self._nullified_in_a_row = 0
         self.mempool.prune(self.chain.final)
-        height = executed.header.height
-        self._bodies = {h: b for h, b in self._bodies.items() if b.height > height}
+        self._bodies.prune()
         self._views = {n: v for n, v in self._views.items() if n > self.final_view}
         self._requests.forget()
         if self.view <= self.final_view:
@@ -420,60 +414,23 @@ class Machine:
         self._retransmit_ms = now.mono_ms + self._retransmit_after
 
     def _execute(self, block_hash: bytes, now: Now) -> Executed | None:
-        """The executed block of a certificate, executing what is held on the way down; asks for what is not."""
-        missing: list[Block] = []
-        at = block_hash
-        while True:
-            executed = self.chain.get(at)
-            if executed is not None:
-                break
-            block = self._bodies.get(at)
-            if block is None:
-                self._want_body(at, now)
-                return None
-            if at in self._invalid or block.height <= self.chain.final.header.height or len(missing) > BODIES_MAX:
-                return None
-            missing.append(block)
-            at = block.header.parent_hash
-        for block in reversed(missing):
-            try:
-                self._check_time(block, self._parent_certificate_of(block))
-                executed = self.chain.execute(block)
-            except InvalidBlock as error:
-                self._reject(block, str(error))
-                return None
-        if missing and missing[0].transactions:
-            self._nonempty_notarized_ms = now.mono_ms
-        return executed
+        """The executed block of a certificate; asks for a body that is missing, says what is invalid."""
+        known = self.chain.get(block_hash)
+        if known is not None:
+            return known
+        match self._bodies.execute(block_hash):
+            case Missing(missing):
+                self._want_body(missing, now)
+            case Rejected(block, why):
+                self._say_rejected(block, why)
+            case Executed() as executed:
+                if executed.block is not None and executed.block.transactions:
+                    self._nonempty_notarized_ms = now.mono_ms
+                return executed
+        return None
 
-    def _reject(self, block: Block, why: str) -> None:
-        if len(self._invalid) >= INVALID_MAX:
-            self._invalid.pop(next(iter(self._invalid)))
-        self._invalid[block.hash] = why
+    def _say_rejected(self, block: Block, why: str) -> None:
         self.effects.notes.append(f"block {block.hash.hex()[:16]} of view {block.view} is invalid: {why}")
-
-    def _parent_certificate_of(self, block: Block) -> Certificate | None:
-        """The certificate in a block's body, of its parent. Raises `InvalidBlock`."""
-        if block.header.parent_view == 0 and block.parent_certificate == b"":
-            return None
-        try:
-            certificate = decode_certificate(block.parent_certificate)
-        except DecodeError as error:
-            raise InvalidBlock("parent's certificate", str(error), "a canonical one") from None
-        if certificate.kind == Kind.NULLIFY or certificate.block_hash != block.header.parent_hash:
-            raise InvalidBlock("parent's certificate", certificate.block_hash, block.header.parent_hash)
-        if certificate.view != block.header.parent_view:
-            raise InvalidBlock("view of the parent's certificate", certificate.view, block.header.parent_view)
-        if len(block.parent_certificate) > CERTIFICATE_BYTES_MAX:
-            raise InvalidBlock("parent's certificate", len(block.parent_certificate), "a smaller one")
-        return certificate
-
-    def _check_time(self, block: Block, certificate: Certificate | None) -> None:
-        parent = self.chain.get(block.header.parent_hash)
-        assert parent is not None, "the block was executed on it"
-        expected = block_time_ms(parent.header.time_ms, certificate, len(self.committee))
-        if block.header.time_ms != expected:
-            raise InvalidBlock("block time", block.header.time_ms, expected)
 
     def _tip(self, now: Now) -> tuple[Executed, Certificate | None] | None:
         """The block that the current view would extend and the certificate that proves it; None while something is missing."""
@@ -536,7 +493,7 @@ class Machine:
         )
         assert built.block is not None, "a built block has a body"
         self.chain.add(built)
-        self._bodies[built.hash] = built.block
+        self._bodies.keep(built.block)
         view.own.proposed = built.hash
         request = ProposalToSign(self.view, built.hash)
         self._record(Body(built.block))
@@ -552,12 +509,12 @@ class Machine:
             if not self._may_notarize(block, now):
                 return
         except InvalidBlock as error:
-            self._reject(block, str(error))
+            self._bodies.reject(block, str(error))
+            self._say_rejected(block, str(error))
             view.rejected = True
             self._nullify(view)
             return
-        if block.hash not in self._bodies:
-            self._bodies[block.hash] = block
+        self._bodies.keep(block)
         if view.own.proposed != block.hash:
             self._record(Body(block))
         self._vote(view, Kind.NOTARIZE, block.hash, now)
@@ -565,7 +522,7 @@ class Machine:
     def _may_notarize(self, block: Block, now: Now) -> bool:
         """False while something is missing that was asked for. Raises `InvalidBlock`."""
         header = block.header
-        certificate = self._parent_certificate_of(block)
+        certificate = parent_certificate(block)
         if certificate is not None and certificate.view > self.final_view:
             held = self._view(certificate.view).certificates.get(certificate.kind)
             if held is None or held.encoded != certificate.encoded:
@@ -582,7 +539,7 @@ class Machine:
                 return False
         if self._execute(header.parent_hash, now) is None:
             return False
-        self._check_time(block, certificate)
+        self._bodies.check_time(block, certificate)
         self.chain.execute(block)
         earliest_ms = self._time.earliest_ms(now)
         if block.transactions and earliest_ms is not None and header.time_ms < earliest_ms:
@@ -634,11 +591,6 @@ class Machine:
         wanted = self._requests.certificates(number, now.mono_ms, 2 * self.timeout_ms)
         if wanted is not None:
             self._send(wanted[1], wanted[0])
-
-    def _keep_body(self, block: Block) -> None:
-        if len(self._bodies) >= BODIES_MAX:
-            self._bodies.pop(next(iter(self._bodies)))
-        self._bodies[block.hash] = block
 
     def _send_own(self, to: int | None) -> None:
         """Own proposal and votes of the current view, and own FINALIZE votes that are not confirmed."""

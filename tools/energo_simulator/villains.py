@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ledger.base.crypto import ZERO_HASH
 from ledger.gossip import frames
+from ledger.simplex.bodies import parent_certificate
 from ledger.simplex.effects import Now, ProposalToSign, VoteToSign
 from ledger.simplex.messages import Kind, Proposal, Vote, block_time_ms, proposal_message, vote_message
 from ledger.state.transition import build_block
@@ -75,7 +76,7 @@ class Equivocator(Node):
             return
         self._to_half(0, honest)
         candidates = [] if block.transactions else self.core.mempool.candidates(parent)
-        certificate = machine._parent_certificate_of(block)
+        certificate = parent_certificate(block)
         twin = build_block(
             self.core.context,
             parent,
