@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -126,11 +127,13 @@ async def _pools(node: Node, request: Request) -> Any:
 
 
 async def _submit(node: Node, request: Request) -> Any:
-    body = await request.body()
-    if len(body) > LOCAL_REQUEST_BYTES_MAX:
-        raise ApiError(413, "too_large", "the request is too large")
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LOCAL_REQUEST_BYTES_MAX:
+            raise ApiError(413, "too_large", f"a request has at most {LOCAL_REQUEST_BYTES_MAX} bytes")
     try:
-        document = await request.json()
+        document = json.loads(body)
         raw = bytes.fromhex(document["transaction"])
     except (ValueError, KeyError, TypeError):
         raise ApiError(400, "malformed", 'the body must be {"transaction": "hexadecimal digits"}') from None

@@ -162,6 +162,8 @@ def test_malformed_forged_and_foreign_transactions_are_refused_with_their_reason
         with pytest.raises(NodeRefused) as caught:
             home.client.submit(raw)
         assert caught.value.code == code
+    with pytest.raises(NodeRefused, match="at most 65536 bytes"):
+        home.client.submit(bytes(40_000))
     reading = Reading("home1", bytes(32), 0, 0, 5, 5, None, 0)
     stranger = seed_of("somebody")
     forged = transaction_bytes(
