@@ -18,7 +18,7 @@ from ledger.simplex.effects import Now
 from ledger.simplex.view import View
 from ledger.simplex.work import has_work
 from ledger.state.rules import balances
-from ledger.wallet.guard import Guard, Signed
+from ledger.wallet.guard import Guard
 
 SEEDS = 100
 
@@ -134,4 +134,3 @@ def test_a_leader_that_stamps_the_future_is_found(monkeypatch: pytest.MonkeyPatc
 
 def test_the_replay_command_names_seed_and_world() -> None:
     assert replay_command(9, 4, 1, "loss") == "energoctl sim --seeds 9..9 --scenario loss --nodes 4 --byzantine 1"
-    assert Signed(1, 0, 1, bytes(32), 0, bytes(64)).encoded()
