@@ -31,7 +31,10 @@ from .errors import (
 )
 from .exchange import (
     COMMAND,
+    LIFETIME_MAX,
+    NO_OWNER,
     RESULT,
+    RESULTS_AT_FIRST,
     Book,
     Canceled,
     Event,
@@ -49,6 +52,7 @@ from .exchange import (
 from .network import BUSES_MAX, BUY, ORDERS_MAX, PRICE_MAX, QUANTITY_MAX, SELL, Bus, Clearing, Order, clear_with
 
 if TYPE_CHECKING:
+    from ._matcher import Pointer
     from .columns import Words
 
 __all__ = [
@@ -58,11 +62,15 @@ __all__ = [
     "Bus", "Order", "Clearing", "BUY", "SELL", "BUSES_MAX", "ORDERS_MAX", "PRICE_MAX", "QUANTITY_MAX",
     # the exchange
     "Book", "Kind", "Event", "Reason", "Rejection", "Fill", "Rest", "Canceled", "Rejected", "Result", "Resting",
-    "Level", "COMMAND", "RESULT", "decode_results", "pack_commands",
+    "Level", "COMMAND", "RESULT", "NO_OWNER", "LIFETIME_MAX", "decode_results", "pack_commands",
     # errors
     "MatcherRefused", "ColumnRefused", "NetworkRefused", "OrderRefused", "InstrumentRefused", "CommandRejected",
     "ResultsTooSmall", "DocumentRefused", "NotYet",
 ]  # fmt: skip
+
+
+_one, _best = lib.energo_book_one, lib.energo_book_best
+_NO_PRICE = -(2**63)  # what energo_book_best gives for an empty side
 
 
 def clear(network: Sequence[Bus], orders: Sequence[Order]) -> Clearing:
@@ -119,6 +127,14 @@ def clear_arrays(
     return traded, prices, flows
 
 
+def _zeroed(words: int) -> Pointer:
+    """Zeroed memory from the C library: pages that nothing is written to cost nothing."""
+    memory = lib.calloc(words, 8)
+    if memory == ffi.NULL:
+        raise MemoryError(f"a book of {8 * words} bytes")
+    return ffi.gc(ffi.cast("uint64_t *", memory), lib.free, 8 * words)
+
+
 class OrderBook(Book):
     """The limit order book of one instrument, in C."""
 
@@ -130,7 +146,7 @@ class OrderBook(Book):
         ticks = (highest - lowest) // tick
         words = lib.energo_book_words(capacity, ticks)
         assert words > 0, "Book checks the same bounds as the C"
-        self._words = ffi.new("uint64_t[]", words)  # the book lives in here
+        self._words = _zeroed(words)  # the book lives in here
         self._book = lib.energo_book_init(
             self._words,
             capacity,
@@ -140,9 +156,19 @@ class OrderBook(Book):
             int.from_bytes(hash_key[8:], "little"),
         )
         self._consumed = ffi.new("int64_t *")
+        self._keep_room(RESULTS_AT_FIRST)
+
+    def _keep_room(self, records: int) -> None:
+        self._room = records
+        self._results = bytearray(records * RESULT.size)
+        self._results_pointer = ffi.from_buffer("uint8_t[]", self._results, require_writable=True)
 
     def __len__(self) -> int:
         return lib.energo_book_live(self._book)
+
+    @property
+    def height(self) -> int:
+        return lib.energo_book_height(self._book)
 
     def _run(self, commands: object, count: int, results: object, room: int, quiet: bool) -> tuple[int, int]:
         written = lib.energo_book_run(
@@ -155,6 +181,23 @@ class OrderBook(Book):
             self._consumed,
         )
         return self._consumed[0], written
+
+    def _one(
+        self, order_id: int, ticks: int, quantity: int, owner: int, kind: int, side: int, lifetime: int
+    ) -> list[Result]:
+        written = _one(
+            self._book, order_id, ticks, quantity, owner, kind, side, lifetime, self._results_pointer, self._room
+        )
+        while written < 0:  # ends: an order meets each resting order once
+            self._keep_room(2 * self._room)
+            written = _one(
+                self._book, order_id, ticks, quantity, owner, kind, side, lifetime, self._results_pointer, self._room
+            )
+        return self._decoded(self._results, written)
+
+    def _best(self, side: int) -> int | None:
+        ticks = _best(self._book, side)
+        return None if ticks == _NO_PRICE else ticks
 
     def _depth(self, side: int, levels: int) -> list[Level]:
         columns = [ffi.new("int64_t[]", levels) for _ in range(3)]

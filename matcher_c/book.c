@@ -1,6 +1,8 @@
-/* The exchange's order book: one array entry per tick, intrusive lists in a bounded arena, a bitmap to find the next
- * price, and an open-addressed table of ids whose hash is keyed, because crafted ids would otherwise make every node
- * walk long probes in the same block. Contract: matcher.h. */
+/* The exchange's order book: one array entry per tick with its intrusive list of orders, a bitmap of three levels that
+ * finds the next price, an open-addressed table of ids whose hash is keyed (crafted ids would otherwise make every node
+ * walk long probes in the same block), and a heap of the orders that expire. Contract and picture: matcher.h.
+ *
+ * Index 0 is nobody in every array, so zeroed memory is an empty book and pages that no order touched cost nothing. */
 #include "matcher.h"
 
 #include <string.h>
@@ -9,50 +11,77 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "packed records are li
 _Static_assert(sizeof(struct energo_command) == ENERGO_COMMAND_BYTES, "a command is 32 bytes");
 _Static_assert(sizeof(struct energo_result) == ENERGO_RESULT_BYTES, "a result is 40 bytes");
 
-#define NIL UINT32_MAX
+#define NOBODY 0U
 #define BUY 0U
 #define SELL 1U
-#define QUANTITY_MAX ((int64_t)UINT32_MAX)
+#define SLOTS_PER_ORDER 8U /* at most an eighth full: nearly every id is where its hash says, or nowhere */
+#define HEIGHT_MAX (INT64_C(1) << 62)
 
-struct order {
+/* How many commands ahead memory is asked for: the slot of the id, then the order and the level, then their neighbors.
+ * A miss of the last cache takes about as long as four commands. */
+#define AHEAD_SLOT 12
+#define AHEAD_ORDER 8
+#define AHEAD_NEIGHBOR 4
+#define RING 16
+#ifndef AHEAD_FROM
+#define AHEAD_FROM 4096U
+#endif /* live orders: below it everything is in the cache already */
+
+struct order { /* half a cache line */
     uint64_t id;
-    int64_t quantity;
+    uint32_t quantity;
     uint32_t owner;
     uint32_t place; /* level x 2 + side */
     uint32_t previous;
-    uint32_t next; /* in its level, or in the free list */
+    uint32_t next;  /* in its level, or in the free list */
+    uint32_t timer; /* its place in the heap of expiries, from 1 */
 };
 
 struct level {
+    uint64_t quantity; /* at most 2^22 orders below 2^32 Wh */
     uint32_t oldest;
     uint32_t newest;
+    uint32_t orders;
+    uint32_t unused;
 };
 
-struct slot {
-    uint32_t hash;
+struct timer {
+    int64_t expiry;
     uint32_t order;
+    uint32_t unused;
 };
+
+/* A command where it lies, in any alignment. Copying it whole first would stall the loads of its fields. */
+struct packed_command {
+    uint64_t id;
+    int64_t price;
+    int64_t quantity;
+    uint32_t owner;
+    uint8_t kind;
+    uint8_t side;
+    uint16_t flags;
+} __attribute__((packed));
 
 struct energo_book {
-    uint64_t key_low;
-    uint64_t key_high;
+    uint64_t key[3];
     int64_t lowest;
-    struct order *orders;
+    int64_t height;
+    struct order *orders; /* from 1 */
     struct level *levels;
-    struct slot *slots;
-    uint64_t *bits;   /* a bit a level that has orders */
-    uint64_t *groups; /* a bit a word of bits that is not 0 */
-    uint64_t *tops;   /* a bit a word of groups that is not 0 */
+    uint32_t *slots;      /* orders by their ids' hash */
+    struct timer *timers; /* a binary heap from 1, earliest first, then smallest id */
+    uint64_t *bits;       /* a bit a level that has orders */
+    uint64_t *groups;     /* a bit a word of bits that is not 0 */
+    uint64_t *tops;       /* a bit a word of groups that is not 0 */
     uint32_t level_count;
-    uint32_t bit_words;
-    uint32_t group_words;
     uint32_t top_words;
     uint32_t slot_mask;
     uint32_t capacity;
     uint32_t live;
-    uint32_t free;
-    int32_t best_buy;  /* highest level with buys, -1 where there is none */
-    int32_t best_sell; /* lowest level with sells, level_count where there is none */
+    uint32_t free;  /* first of the list of places that were given back */
+    uint32_t fresh; /* places from here on were never taken */
+    uint32_t timer_count;
+    int32_t best[2]; /* highest level with buys, -1 where there is none; lowest with sells, level_count where none */
 };
 
 struct output {
@@ -74,8 +103,8 @@ static uint64_t words_of(uint64_t bytes) { return (bytes + 7U) / 8U; }
 static struct shape shape_of(int64_t capacity, int64_t ticks) {
     struct shape shape;
     shape.levels = (uint64_t)ticks + 1U;
-    shape.slots = 4U;
-    while (shape.slots < (uint64_t)capacity * 2U) { /* at most half full: probes stay short */
+    shape.slots = 16U;
+    while (shape.slots < (uint64_t)capacity * SLOTS_PER_ORDER) {
         shape.slots *= 2U;
     }
     shape.bit_words = (shape.levels + 63U) / 64U;
@@ -89,51 +118,50 @@ int64_t energo_book_words(int64_t capacity, int64_t ticks) {
         return 0;
     }
     const struct shape shape = shape_of(capacity, ticks);
-    const uint64_t total = words_of(sizeof(struct energo_book)) + words_of((uint64_t)capacity * sizeof(struct order)) +
-                           words_of(shape.levels * sizeof(struct level)) + words_of(shape.slots * sizeof(struct slot)) +
-                           shape.bit_words + shape.group_words + shape.top_words;
+    const uint64_t places = (uint64_t)capacity + 1U;
+    const uint64_t total = words_of(sizeof(struct energo_book)) + words_of(places * sizeof(struct order)) +
+                           words_of(shape.levels * sizeof(struct level)) + words_of(shape.slots * sizeof(uint32_t)) +
+                           words_of(places * sizeof(struct timer)) + shape.bit_words + shape.group_words +
+                           shape.top_words;
     return (int64_t)total;
+}
+
+/* splitmix64 (Steele, Lea, Flood): spreads the caller's key over the words of the hash. */
+static uint64_t spread(uint64_t word) {
+    word += UINT64_C(0x9e3779b97f4a7c15);
+    word = (word ^ (word >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    word = (word ^ (word >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return word ^ (word >> 31);
 }
 
 struct energo_book *energo_book_init(uint64_t *words, int64_t capacity, int64_t lowest, int64_t ticks, uint64_t key_low,
                                      uint64_t key_high) {
     const struct shape shape = shape_of(capacity, ticks);
+    const uint64_t places = (uint64_t)capacity + 1U;
     struct energo_book *book = (struct energo_book *)(void *)words;
     uint64_t *at = words + words_of(sizeof(struct energo_book));
     book->orders = (struct order *)(void *)at;
-    at += words_of((uint64_t)capacity * sizeof(struct order));
+    at += words_of(places * sizeof(struct order));
     book->levels = (struct level *)(void *)at;
     at += words_of(shape.levels * sizeof(struct level));
-    book->slots = (struct slot *)(void *)at;
-    at += words_of(shape.slots * sizeof(struct slot));
+    book->slots = (uint32_t *)(void *)at;
+    at += words_of(shape.slots * sizeof(uint32_t));
+    book->timers = (struct timer *)(void *)at;
+    at += words_of(places * sizeof(struct timer));
     book->bits = at;
     book->groups = at + shape.bit_words;
     book->tops = at + shape.bit_words + shape.group_words;
-    memset(at, 0, (size_t)(shape.bit_words + shape.group_words + shape.top_words) * sizeof(uint64_t));
-    book->key_low = key_low;
-    book->key_high = key_high;
+    book->key[0] = spread(key_low);
+    book->key[1] = spread(key_low ^ spread(key_high)) | 1U;
+    book->key[2] = spread(key_high) | 1U;
     book->lowest = lowest;
     book->level_count = (uint32_t)shape.levels;
-    book->bit_words = (uint32_t)shape.bit_words;
-    book->group_words = (uint32_t)shape.group_words;
     book->top_words = (uint32_t)shape.top_words;
     book->slot_mask = (uint32_t)(shape.slots - 1U);
     book->capacity = (uint32_t)capacity;
-    book->live = 0;
-    book->best_buy = -1;
-    book->best_sell = (int32_t)shape.levels;
-    for (uint32_t i = 0; i < book->level_count; i++) {
-        book->levels[i].oldest = NIL;
-        book->levels[i].newest = NIL;
-    }
-    for (uint64_t i = 0; i < shape.slots; i++) {
-        book->slots[i].hash = 0;
-        book->slots[i].order = NIL;
-    }
-    for (uint32_t i = 0; i < book->capacity; i++) {
-        book->orders[i].next = i + 1U < book->capacity ? i + 1U : NIL;
-    }
-    book->free = 0;
+    book->fresh = 1U;
+    book->best[BUY] = -1;
+    book->best[SELL] = (int32_t)shape.levels;
     return book;
 }
 
@@ -159,10 +187,10 @@ static uint32_t lowest_bit(uint64_t word) { return (uint32_t)__builtin_ctzll(wor
 
 static uint32_t highest_bit(uint64_t word) { return 63U - (uint32_t)__builtin_clzll(word); }
 
-/* Bits above, or below, bit `bit` of a word. */
-static uint64_t above(uint32_t bit) { return bit == 63U ? 0 : ~UINT64_C(0) << (bit + 1U); }
+/* The bits above, or below, bit `at` of a word. */
+static uint64_t above(uint32_t at) { return at == 63U ? 0 : UINT64_MAX << (at + 1U); }
 
-static uint64_t below(uint32_t bit) { return (UINT64_C(1) << bit) - 1U; }
+static uint64_t below(uint32_t at) { return (UINT64_C(1) << at) - 1U; }
 
 /* The lowest level above `level` that has orders, or level_count. */
 static int32_t next_above(const struct energo_book *book, uint32_t level) {
@@ -176,7 +204,7 @@ static int32_t next_above(const struct energo_book *book, uint32_t level) {
             uint64_t high = book->tops[top] & above(group & 63U);
             while (high == 0) {
                 top++;
-                if (top >= book->top_words) {
+                if (top == book->top_words) {
                     return (int32_t)book->level_count;
                 }
                 high = book->tops[top];
@@ -218,125 +246,161 @@ static int32_t next_below(const struct energo_book *book, uint32_t level) {
 
 /* ---- ids ---- */
 
-static uint64_t turn(uint64_t value, unsigned int by) { return (value << by) | (value >> (64U - by)); }
-
-static void sip_round(uint64_t v[4]) {
-    v[0] += v[1];
-    v[1] = turn(v[1], 13) ^ v[0];
-    v[0] = turn(v[0], 32);
-    v[2] += v[3];
-    v[3] = turn(v[3], 16) ^ v[2];
-    v[0] += v[3];
-    v[3] = turn(v[3], 21) ^ v[0];
-    v[2] += v[1];
-    v[1] = turn(v[1], 17) ^ v[2];
-    v[2] = turn(v[2], 32);
-}
-
-/* SipHash-1-3 (Aumasson and Bernstein) of the eight bytes of an id. */
+/* Two rounds of a multiply by a secret odd number and a fold: 32-bit ARM multiplies 64 bits, but not to 128. */
 static uint32_t hash_of(const struct energo_book *book, uint64_t id) {
-    const uint64_t length = UINT64_C(8) << 56;
-    uint64_t v[4] = {book->key_low ^ UINT64_C(0x736f6d6570736575), book->key_high ^ UINT64_C(0x646f72616e646f6d),
-                     book->key_low ^ UINT64_C(0x6c7967656e657261), book->key_high ^ UINT64_C(0x7465646279746573)};
-    v[3] ^= id;
-    sip_round(v);
-    v[0] ^= id;
-    v[3] ^= length;
-    sip_round(v);
-    v[0] ^= length;
-    v[2] ^= 0xffU;
-    sip_round(v);
-    sip_round(v);
-    sip_round(v);
-    return (uint32_t)(v[0] ^ v[1] ^ v[2] ^ v[3]);
+    uint64_t mixed = id + book->key[0];
+    mixed = (mixed ^ (mixed >> 32)) * book->key[1];
+    mixed = (mixed ^ (mixed >> 32)) * book->key[2];
+    return (uint32_t)(mixed >> 32);
 }
 
-/* The slot of an id, or the empty slot where it would go. The table is at most half full, so this ends. */
+/* The slot of an id, or the empty slot where it would go. The table is never full, so this ends. */
 static uint32_t slot_of(const struct energo_book *book, uint64_t id, uint32_t hash) {
     uint32_t at = hash & book->slot_mask;
-    while (book->slots[at].order != NIL &&
-           (book->slots[at].hash != hash || book->orders[book->slots[at].order].id != id)) {
+    while (book->slots[at] != NOBODY && book->orders[book->slots[at]].id != id) {
         at = (at + 1U) & book->slot_mask;
     }
     return at;
 }
 
-static uint32_t find(const struct energo_book *book, uint64_t id) {
-    return book->slots[slot_of(book, id, hash_of(book, id))].order;
-}
-
-/* Takes an id out and moves later ones of its probe back, so that no tombstones pile up. */
-static void forget(struct energo_book *book, uint64_t id) {
-    uint32_t hole = slot_of(book, id, hash_of(book, id));
-    uint32_t at = hole;
-    for (;;) {
-        at = (at + 1U) & book->slot_mask;
-        if (book->slots[at].order == NIL) {
-            break;
-        }
-        const uint32_t home = book->slots[at].hash & book->slot_mask;
+/* Empties a slot and moves later ones of its probe back, so that no tombstones pile up. */
+static void empty_slot(struct energo_book *book, uint32_t hole) {
+    uint32_t at = (hole + 1U) & book->slot_mask;
+    while (book->slots[at] != NOBODY) {
+        const uint32_t home = hash_of(book, book->orders[book->slots[at]].id);
         if (((at - home) & book->slot_mask) >= ((at - hole) & book->slot_mask)) {
             book->slots[hole] = book->slots[at];
             hole = at;
         }
+        at = (at + 1U) & book->slot_mask;
     }
-    book->slots[hole].order = NIL;
+    book->slots[hole] = NOBODY;
+}
+
+/* ---- expiry ---- */
+
+static int is_earlier(const struct energo_book *book, const struct timer *a, const struct timer *b) {
+    return a->expiry != b->expiry ? a->expiry < b->expiry : book->orders[a->order].id < book->orders[b->order].id;
+}
+
+static void put_timer(struct energo_book *book, uint32_t at, struct timer timer) {
+    book->timers[at] = timer;
+    book->orders[timer.order].timer = at;
+}
+
+/* Puts a timer where it belongs, starting from the hole at `at`. */
+static void sift(struct energo_book *book, uint32_t at, struct timer timer) {
+    while (at > 1U && is_earlier(book, &timer, &book->timers[at / 2U])) {
+        put_timer(book, at, book->timers[at / 2U]);
+        at /= 2U;
+    }
+    for (;;) {
+        uint32_t child = 2U * at;
+        if (child > book->timer_count) {
+            break;
+        }
+        if (child < book->timer_count && is_earlier(book, &book->timers[child + 1U], &book->timers[child])) {
+            child++;
+        }
+        if (!is_earlier(book, &book->timers[child], &timer)) {
+            break;
+        }
+        put_timer(book, at, book->timers[child]);
+        at = child;
+    }
+    put_timer(book, at, timer);
+}
+
+static void start_timer(struct energo_book *book, uint32_t order, uint16_t lifetime) {
+    const struct timer timer = {book->height + lifetime, order, 0};
+    book->timer_count++;
+    sift(book, book->timer_count, timer);
+}
+
+static void stop_timer(struct energo_book *book, uint32_t order) {
+    const uint32_t hole = book->orders[order].timer;
+    const struct timer last = book->timers[book->timer_count];
+    book->timer_count--;
+    if (last.order != order) {
+        sift(book, hole, last);
+    }
+}
+
+/* How many orders end at or before `height`, counted no further than past `room`. */
+static int64_t due_at(const struct energo_book *book, int64_t height, int64_t room) {
+    int64_t due = 0;
+    for (uint32_t at = 1U; at <= book->timer_count && due <= room; at++) {
+        due += book->timers[at].expiry <= height ? 1 : 0;
+    }
+    return due;
 }
 
 /* ---- putting orders in and taking them out ---- */
 
-static void insert(struct energo_book *book, const struct energo_command *command, uint32_t level, int64_t quantity) {
-    const uint32_t at = book->free;
-    struct order *order = &book->orders[at];
-    struct level *line = &book->levels[level];
-    book->free = order->next;
-    order->id = command->id;
-    order->quantity = quantity;
-    order->owner = command->owner;
-    order->place = level * 2U + command->side;
-    order->previous = line->newest;
-    order->next = NIL;
-    if (line->newest == NIL) {
-        line->oldest = at;
-        mark(book, level);
-        if (command->side == BUY && (int32_t)level > book->best_buy) {
-            book->best_buy = (int32_t)level;
-        }
-        if (command->side == SELL && (int32_t)level < book->best_sell) {
-            book->best_sell = (int32_t)level;
-        }
-    } else {
-        book->orders[line->newest].next = at;
-    }
-    line->newest = at;
-    const uint32_t hash = hash_of(book, command->id);
-    const uint32_t slot = slot_of(book, command->id, hash);
-    book->slots[slot].hash = hash;
-    book->slots[slot].order = at;
-    book->live++;
+/* Whether an order of `side` with limit `limit` reaches `level`: a buy what is not above it, a sell what is not below. An
+ * empty side's best level, -1 or level_count, is out of reach of every order of the other. Written without a branch:
+ * sides come at random. */
+static int crosses(uint8_t side, int32_t limit, int32_t level) {
+    return (limit - level) * (1 - 2 * (int32_t)side) >= 0;
 }
 
-static void take_out(struct energo_book *book, uint32_t at) {
+static void insert(struct energo_book *book, uint64_t id, uint32_t owner, uint8_t side, uint16_t lifetime,
+                   uint32_t level, int64_t quantity, uint32_t slot) {
+    uint32_t at = book->free;
+    if (at != NOBODY) {
+        book->free = book->orders[at].next;
+    } else {
+        at = book->fresh++;
+    }
+    struct order *order = &book->orders[at];
+    struct level *line = &book->levels[level];
+    order->id = id;
+    order->quantity = (uint32_t)quantity;
+    order->owner = owner;
+    order->place = level * 2U + side;
+    order->previous = line->newest;
+    order->next = NOBODY;
+    order->timer = 0;
+    line->quantity += (uint64_t)quantity;
+    line->orders++;
+    book->orders[line->newest].next = at; /* nobody's, where the level was empty */
+    line->newest = at;
+    book->slots[slot] = at;
+    if (line->oldest == NOBODY) {
+        line->oldest = at;
+        mark(book, level);
+        if (crosses(side, (int32_t)level, book->best[side])) { /* at least as good as the best of its own side */
+            book->best[side] = (int32_t)level;
+        }
+    }
+    book->live++;
+    if (lifetime != 0) {
+        start_timer(book, at, lifetime);
+    }
+}
+
+/* Takes out an order whose id is in `slot`. Its record stays readable until the next insert. */
+static void take_out(struct energo_book *book, uint32_t at, uint32_t slot) {
     struct order *order = &book->orders[at];
     const uint32_t level = order->place >> 1;
     struct level *line = &book->levels[level];
-    forget(book, order->id);
-    if (order->previous == NIL) {
-        line->oldest = order->next;
-    } else {
-        book->orders[order->previous].next = order->next;
+    if (order->timer != 0) {
+        stop_timer(book, at);
     }
-    if (order->next == NIL) {
-        line->newest = order->previous;
-    } else {
-        book->orders[order->next].previous = order->previous;
-    }
-    if (line->oldest == NIL) {
+    empty_slot(book, slot);
+    line->quantity -= order->quantity;
+    line->orders--;
+    /* Without branches, which would be guessed wrongly as often as not; what has no neighbor writes to nobody. */
+    book->orders[order->previous].next = order->next;
+    book->orders[order->next].previous = order->previous;
+    line->oldest = line->oldest == at ? order->next : line->oldest;
+    line->newest = line->newest == at ? order->previous : line->newest;
+    if (line->oldest == NOBODY) {
         unmark(book, level);
-        if ((int32_t)level == book->best_buy) { /* every level below the best buy holds buys */
-            book->best_buy = next_below(book, level);
-        } else if ((int32_t)level == book->best_sell) {
-            book->best_sell = next_above(book, level);
+        if ((int32_t)level == book->best[BUY]) { /* every level below the best buy holds buys */
+            book->best[BUY] = next_below(book, level);
+        } else if ((int32_t)level == book->best[SELL]) {
+            book->best[SELL] = next_above(book, level);
         }
     }
     order->next = book->free;
@@ -344,207 +408,408 @@ static void take_out(struct energo_book *book, uint32_t at) {
     book->live--;
 }
 
-/* ---- commands ---- */
+static void take_out_by_id(struct energo_book *book, uint32_t at) {
+    const uint64_t id = book->orders[at].id;
+    take_out(book, at, slot_of(book, id, hash_of(book, id)));
+}
+
+/* ---- results ---- */
 
 static void write_result(struct output *output, const struct energo_result *result) {
-    if (output->quiet && result->kind != ENERGO_FILL && result->kind != ENERGO_REJECTED) {
-        return;
-    }
     memcpy(output->next, result, sizeof *result);
     output->next += sizeof *result;
     output->written++;
 }
 
-static uint16_t rejection_of(const struct energo_book *book, const struct energo_command *command) {
-    if (command->kind > ENERGO_MARKET) {
-        return ENERGO_BAD_KIND;
+static void write_canceled(const struct energo_book *book, const struct order *order, uint32_t quantity,
+                           enum energo_reason reason, struct output *output) {
+    if (output->quiet) {
+        return;
     }
-    if (command->flags != 0) {
-        return ENERGO_BAD_FLAGS;
-    }
-    if (command->kind == ENERGO_CANCEL) {
-        return find(book, command->id) == NIL ? ENERGO_UNKNOWN_ID : 0;
-    }
-    if (command->side > SELL) {
-        return ENERGO_BAD_SIDE;
-    }
-    if (command->quantity < 1 || command->quantity > QUANTITY_MAX) {
-        return ENERGO_BAD_QUANTITY;
-    }
-    if (command->kind == ENERGO_LIMIT &&
-        (command->price < book->lowest || command->price > book->lowest + (int64_t)book->level_count - 1)) {
-        return ENERGO_PRICE_OUTSIDE_BAND;
-    }
-    if (find(book, command->id) != NIL) {
-        return ENERGO_DUPLICATE_ID;
-    }
-    if (command->kind == ENERGO_LIMIT && book->live == book->capacity) {
-        return ENERGO_BOOK_FULL;
-    }
-    return 0;
+    const struct energo_result result = {
+        ENERGO_CANCELED, (uint8_t)(order->place & 1U), (uint16_t)reason, order->owner, order->id, 0, quantity,
+        book->lowest + (int64_t)(order->place >> 1)};
+    write_result(output, &result);
 }
 
-static int32_t best_against(const struct energo_book *book, uint8_t side) {
-    return side == BUY ? book->best_sell : book->best_buy;
+static void write_rest(uint64_t id, uint32_t owner, uint8_t side, int64_t quantity, int64_t price,
+                       struct output *output) {
+    if (output->quiet) {
+        return;
+    }
+    const struct energo_result result = {ENERGO_REST, side, 0, owner, id, 0, quantity, price};
+    write_result(output, &result);
 }
 
-/* Whether an order of `side` with limit `limit` trades at `level`; a level that does not exist trades with nobody. */
-static int crosses(const struct energo_book *book, uint8_t side, int32_t limit, int32_t level) {
-    return side == BUY ? level <= limit && level < (int32_t)book->level_count : level >= limit && level >= 0;
+/* ---- commands ---- */
+
+static int32_t best_against(const struct energo_book *book, uint8_t side) { return book->best[1 - side]; }
+
+static int32_t next_against(const struct energo_book *book, uint8_t side, int32_t level) {
+    return side == BUY ? next_above(book, (uint32_t)level) : next_below(book, (uint32_t)level);
 }
 
-/* How many records a limit or market order would write, counted no further than past `room`. */
+static int is_own(const struct order *maker, const struct energo_command *command) {
+    return maker->owner == command->owner && maker->owner != ENERGO_NO_OWNER;
+}
+
+/* How many records an order would write, counted no further than past `room`, and in *left what nobody would fill. */
 static int64_t records_of(const struct energo_book *book, const struct energo_command *command, int32_t limit,
-                          int64_t room, int quiet) {
-    int64_t remaining = command->quantity;
+                          int64_t room, int quiet, int64_t *left) {
     int64_t records = 0;
     int32_t level = best_against(book, command->side);
-    while (remaining > 0 && crosses(book, command->side, limit, level)) {
+    *left = command->quantity;
+    while (*left > 0 && crosses(command->side, limit, level)) {
         uint32_t at = book->levels[level].oldest;
-        while (at != NIL && remaining > 0) {
+        while (at != NOBODY && *left > 0) {
             const struct order *maker = &book->orders[at];
-            if (maker->owner == command->owner) {
+            if (is_own(maker, command)) {
                 records += quiet ? 0 : 1;
             } else {
                 records++;
-                remaining -= maker->quantity < remaining ? maker->quantity : remaining;
+                *left -= maker->quantity < *left ? maker->quantity : *left;
             }
             if (records > room) {
                 return records;
             }
             at = maker->next;
         }
-        level = command->side == BUY ? next_above(book, (uint32_t)level) : next_below(book, (uint32_t)level);
+        level = next_against(book, command->side, level);
     }
-    return records + (remaining > 0 && !quiet ? 1 : 0);
+    return records;
 }
 
-static void trade(struct energo_book *book, const struct energo_command *command, int32_t limit,
-                  struct output *output) {
-    int64_t remaining = command->quantity;
+/* Whether a fill-or-kill order would be filled. Whole levels are added up first, so that one that asks for more than there
+ * is costs levels and not orders. */
+static int is_fillable(const struct energo_book *book, const struct energo_command *command, int32_t limit) {
+    uint64_t offered = 0;
     int32_t level = best_against(book, command->side);
-    while (remaining > 0 && crosses(book, command->side, limit, level)) {
+    while (offered < (uint64_t)command->quantity && crosses(command->side, limit, level)) {
+        offered += book->levels[level].quantity;
+        level = next_against(book, command->side, level);
+    }
+    if (offered < (uint64_t)command->quantity) {
+        return 0;
+    }
+    int64_t left = 0;
+    records_of(book, command, limit, INT64_MAX, 0, &left);
+    return left == 0;
+}
+
+/* Trades an order as far as it goes; returns what is left of it. */
+static int64_t trade(struct energo_book *book, const struct energo_command *command, int32_t limit,
+                     struct output *output) {
+    int64_t left = command->quantity;
+    int32_t level = best_against(book, command->side);
+    while (left > 0 && crosses(command->side, limit, level)) {
         const uint32_t at = book->levels[level].oldest;
         struct order *maker = &book->orders[at];
-        struct energo_result result = {0};
-        result.side = (uint8_t)(maker->place & 1U);
-        result.owner = maker->owner;
-        result.id = maker->id;
-        result.price = book->lowest + level;
-        if (maker->owner == command->owner) {
-            result.kind = ENERGO_CANCELED;
-            result.code = ENERGO_SELF_TRADE;
-            result.quantity = maker->quantity;
-            take_out(book, at);
+        if (is_own(maker, command)) {
+            write_canceled(book, maker, maker->quantity, ENERGO_SELF_TRADE, output);
+            take_out_by_id(book, at);
         } else {
-            result.kind = ENERGO_FILL;
-            result.other_id = command->id;
-            result.quantity = maker->quantity < remaining ? maker->quantity : remaining;
-            remaining -= result.quantity;
-            maker->quantity -= result.quantity;
-            if (maker->quantity == 0) {
-                take_out(book, at);
+            const int64_t quantity = maker->quantity < left ? maker->quantity : left;
+            const struct energo_result result = {ENERGO_FILL, (uint8_t)(maker->place & 1U), 0, maker->owner, maker->id,
+                                                 command->id, quantity, book->lowest + level};
+            write_result(output, &result);
+            left -= quantity;
+            if (quantity == maker->quantity) {
+                take_out_by_id(book, at);
+            } else {
+                maker->quantity -= (uint32_t)quantity;
+                book->levels[level].quantity -= (uint64_t)quantity;
             }
         }
-        write_result(output, &result);
         level = best_against(book, command->side);
     }
-    if (remaining > 0) {
-        struct energo_result result = {0};
-        result.side = command->side;
-        result.owner = command->owner;
-        result.id = command->id;
-        result.quantity = remaining;
-        if (command->kind == ENERGO_LIMIT) {
-            result.kind = ENERGO_REST;
-            result.price = command->price;
-            insert(book, command, (uint32_t)limit, remaining);
-        } else {
-            result.kind = ENERGO_CANCELED;
-            result.code = ENERGO_UNMATCHED;
-        }
+    return left;
+}
+
+static int is_resting_kind(uint8_t kind) {
+    return kind == ENERGO_LIMIT || kind == ENERGO_POST_ONLY || kind == ENERGO_REPLACE;
+}
+
+static int has_side(uint8_t kind) {
+    return kind != ENERGO_CANCEL && kind != ENERGO_REDUCE && kind != ENERGO_REPLACE && kind != ENERGO_HEIGHT;
+}
+
+static int has_price(uint8_t kind) { return is_resting_kind(kind) || kind == ENERGO_IOC || kind == ENERGO_FOK; }
+
+/* The level at which an order of this kind stops trading. */
+static int32_t limit_of(const struct energo_book *book, const struct energo_command *command) {
+    if (has_price(command->kind)) {
+        return (int32_t)(command->price - book->lowest);
+    }
+    return command->side == BUY ? (int32_t)book->level_count - 1 : 0;
+}
+
+/* What is wrong with a command, 0 where nothing is; `found` is the order that its id has. */
+static uint16_t rejection_of(const struct energo_book *book, const struct energo_command *command, uint32_t found) {
+    const uint8_t kind = command->kind;
+    if (kind > ENERGO_HEIGHT) {
+        return ENERGO_BAD_KIND;
+    }
+    if (command->flags != 0 && !is_resting_kind(kind)) {
+        return ENERGO_BAD_FLAGS;
+    }
+    if (kind == ENERGO_HEIGHT) {
+        return command->quantity < book->height || command->quantity > HEIGHT_MAX ? ENERGO_BAD_HEIGHT : 0;
+    }
+    if (has_side(kind) && command->side > SELL) {
+        return ENERGO_BAD_SIDE;
+    }
+    if (kind != ENERGO_CANCEL && (command->quantity < 1 || command->quantity > (int64_t)UINT32_MAX)) {
+        return ENERGO_BAD_QUANTITY;
+    }
+    if (has_price(kind) &&
+        (command->price < book->lowest || command->price > book->lowest + (int64_t)book->level_count - 1)) {
+        return ENERGO_PRICE_OUTSIDE_BAND;
+    }
+    if (!has_side(kind)) {
+        return found == NOBODY ? ENERGO_UNKNOWN_ID : 0;
+    }
+    if (found != NOBODY) {
+        return ENERGO_DUPLICATE_ID;
+    }
+    if (is_resting_kind(kind) && book->live == book->capacity) {
+        return ENERGO_BOOK_FULL;
+    }
+    const int32_t limit = limit_of(book, command);
+    if (kind == ENERGO_POST_ONLY && crosses(command->side, limit, best_against(book, command->side))) {
+        return ENERGO_WOULD_TRADE;
+    }
+    return kind == ENERGO_FOK && !is_fillable(book, command, limit) ? ENERGO_NOT_FILLABLE : 0;
+}
+
+/* Trades, then rests or drops what is left. Needs room for all of its records. */
+static void place(struct energo_book *book, const struct energo_command *command, uint32_t slot, uint32_t hash,
+                  struct output *output) {
+    const int32_t limit = limit_of(book, command);
+    int64_t left = command->quantity;
+    if (crosses(command->side, limit, best_against(book, command->side))) {
+        left = trade(book, command, limit, output);
+        slot = slot_of(book, command->id, hash); /* makers that left may have moved the empty slot */
+    }
+    if (left == 0) {
+        return;
+    }
+    if (is_resting_kind(command->kind)) {
+        insert(book, command->id, command->owner, command->side, command->flags, (uint32_t)limit, left, slot);
+        write_rest(command->id, command->owner, command->side, left, command->price, output);
+    } else if (!output->quiet) {
+        const struct energo_result result = {
+            ENERGO_CANCELED, command->side, ENERGO_UNMATCHED, command->owner, command->id, 0, left,
+            command->kind == ENERGO_MARKET ? 0 : command->price};
         write_result(output, &result);
     }
 }
 
-static void cancel(struct energo_book *book, uint64_t id, struct output *output) {
-    const uint32_t at = find(book, id);
-    const struct order *order = &book->orders[at];
-    struct energo_result result = {0};
-    result.kind = ENERGO_CANCELED;
-    result.code = ENERGO_ASKED;
-    result.side = (uint8_t)(order->place & 1U);
-    result.owner = order->owner;
-    result.id = id;
-    result.quantity = order->quantity;
-    result.price = book->lowest + (int64_t)(order->place >> 1);
-    take_out(book, at);
-    write_result(output, &result);
+static void reduce(struct energo_book *book, const struct energo_command *command, uint32_t at, uint32_t slot,
+                   struct output *output) {
+    struct order *order = &book->orders[at];
+    if (command->quantity >= order->quantity) {
+        write_canceled(book, order, order->quantity, ENERGO_REDUCED, output);
+        take_out(book, at, slot);
+    } else {
+        const uint32_t quantity = (uint32_t)command->quantity;
+        write_canceled(book, order, quantity, ENERGO_REDUCED, output);
+        order->quantity -= quantity;
+        book->levels[order->place >> 1].quantity -= quantity;
+    }
+}
+
+static void advance(struct energo_book *book, int64_t height, struct output *output) {
+    while (book->timer_count > 0 && book->timers[1].expiry <= height) {
+        const uint32_t at = book->timers[1].order;
+        write_canceled(book, &book->orders[at], book->orders[at].quantity, ENERGO_EXPIRED, output);
+        take_out_by_id(book, at);
+    }
+    book->height = height;
 }
 
 static void reject(const struct energo_command *command, uint16_t code, struct output *output) {
-    struct energo_result result = {0};
-    result.kind = ENERGO_REJECTED;
-    result.code = code;
-    result.side = command->side;
-    result.owner = command->owner;
-    result.id = command->id;
-    result.quantity = command->quantity;
-    result.price = command->price;
+    const struct energo_result result = {ENERGO_REJECTED, command->side, code, command->owner, command->id, 0,
+                                         command->quantity, command->price};
     write_result(output, &result);
+}
+
+/* Whether what a command that is in order would write fits into `room` records. */
+static int fits(const struct energo_book *book, const struct energo_command *command, int64_t room, int quiet) {
+    if (command->kind == ENERGO_HEIGHT) {
+        return quiet || due_at(book, command->quantity, room) <= room;
+    }
+    if (command->kind == ENERGO_CANCEL || command->kind == ENERGO_REDUCE) {
+        return quiet || room >= 1;
+    }
+    /* An order meets each resting order at most once, and ends with one record; a replacement starts with one. */
+    if (room >= (int64_t)book->live + 2) {
+        return 1;
+    }
+    const int64_t replaced = command->kind == ENERGO_REPLACE && !quiet ? 1 : 0;
+    int64_t left = 0;
+    const int64_t records = records_of(book, command, limit_of(book, command), room, quiet, &left);
+    return records + replaced + (left > 0 && !quiet ? 1 : 0) <= room;
+}
+
+/* The two commands that a busy book consists of, where nothing stands in their way: a limit order that only rests, and
+ * the cancel of one. Returns 0, having done nothing, for all else: carry_out has the rules. */
+static inline int carry_out_quickly(struct energo_book *book, const struct packed_command *command, uint32_t hash,
+                                    int64_t room, struct output *output) {
+    const uint32_t slot = hash & book->slot_mask;
+    const uint32_t found = book->slots[slot];
+    if (command->kind == ENERGO_CANCEL) {
+        if ((found == NOBODY) | (book->orders[found].id != command->id) | (command->flags != 0) | (room < 1)) {
+            return 0;
+        }
+        write_canceled(book, &book->orders[found], book->orders[found].quantity, ENERGO_ASKED, output);
+        take_out(book, found, slot);
+        return 1;
+    }
+    const uint64_t level = (uint64_t)command->price - (uint64_t)book->lowest;
+    if ((command->kind != ENERGO_LIMIT) | (found != NOBODY) | (command->flags != 0) | (command->side > SELL) |
+        ((uint64_t)command->quantity - 1U >= UINT32_MAX) | (level >= book->level_count) |
+        (book->live == book->capacity) | (room < 1)) {
+        return 0;
+    }
+    if (crosses(command->side, (int32_t)level, best_against(book, command->side))) {
+        return 0;
+    }
+    insert(book, command->id, command->owner, command->side, 0, (uint32_t)level, command->quantity, slot);
+    write_rest(command->id, command->owner, command->side, command->quantity, command->price, output);
+    return 1;
+}
+
+/* Carries out one command; 0 where its results do not fit, and nothing has changed. */
+static int carry_out(struct energo_book *book, struct energo_command *command, uint32_t hash, int64_t room,
+                     struct output *output) {
+    uint32_t slot = slot_of(book, command->id, hash);
+    const uint32_t found = book->slots[slot];
+    const uint16_t code = rejection_of(book, command, found);
+    if (code != 0) {
+        if (room < 1) {
+            return 0;
+        }
+        reject(command, code, output);
+        return 1;
+    }
+    if (command->kind == ENERGO_REPLACE) {
+        command->side = (uint8_t)(book->orders[found].place & 1U);
+        command->owner = book->orders[found].owner;
+    }
+    if (!fits(book, command, room, output->quiet)) {
+        return 0;
+    }
+    switch (command->kind) {
+    case ENERGO_CANCEL:
+        write_canceled(book, &book->orders[found], book->orders[found].quantity, ENERGO_ASKED, output);
+        take_out(book, found, slot);
+        break;
+    case ENERGO_REDUCE:
+        reduce(book, command, found, slot, output);
+        break;
+    case ENERGO_HEIGHT:
+        advance(book, command->quantity, output);
+        break;
+    case ENERGO_REPLACE:
+        write_canceled(book, &book->orders[found], book->orders[found].quantity, ENERGO_REPLACED, output);
+        take_out(book, found, slot);
+        place(book, command, slot_of(book, command->id, hash), hash, output);
+        break;
+    default:
+        place(book, command, slot, hash, output);
+        break;
+    }
+    return 1;
+}
+
+/* ---- a batch ---- */
+
+static void fetch_slot(const struct energo_book *book, uint32_t hash) {
+    __builtin_prefetch(&book->slots[hash & book->slot_mask], 1);
+}
+
+/* The order that an id seems to have, by its hash alone; it is there whether or not it is the one. */
+static uint32_t guess(const struct energo_book *book, uint32_t hash) { return book->slots[hash & book->slot_mask]; }
+
+static void fetch_order(const struct energo_book *book, const struct packed_command *command, uint32_t hash) {
+    const uint64_t level = (uint64_t)command->price - (uint64_t)book->lowest;
+    if (command->kind == ENERGO_LIMIT && level < book->level_count) {
+        __builtin_prefetch(&book->levels[level], 1);
+    } else {
+        __builtin_prefetch(&book->orders[guess(book, hash)], 1);
+    }
+}
+
+static void fetch_neighbors(const struct energo_book *book, const struct packed_command *command, uint32_t hash) {
+    const uint64_t level = (uint64_t)command->price - (uint64_t)book->lowest;
+    if (command->kind == ENERGO_LIMIT && level < book->level_count) {
+        __builtin_prefetch(&book->orders[book->levels[level].newest], 1);
+    } else {
+        const struct order *order = &book->orders[guess(book, hash)];
+        __builtin_prefetch(&book->orders[order->previous], 1);
+        __builtin_prefetch(&book->orders[order->next], 1);
+        __builtin_prefetch(&book->levels[order->place >> 1], 1);
+    }
 }
 
 int64_t energo_book_run(struct energo_book *book, const uint8_t *commands, int64_t count, uint8_t *results,
                         int64_t room, int32_t quiet, int64_t *consumed) {
+    const struct packed_command *packed = (const struct packed_command *)(const void *)commands;
     struct output output = {results, 0, quiet != 0};
+    uint32_t hashes[RING] = {0};
     int64_t done = 0;
+    for (int64_t at = 0; at < count && at < AHEAD_SLOT; at++) {
+        hashes[at] = hash_of(book, packed[at].id);
+    }
     for (; done < count; done++) {
-        struct energo_command command;
-        memcpy(&command, commands + done * ENERGO_COMMAND_BYTES, sizeof command);
+        const uint32_t hash = hashes[done % RING];
         const int64_t left = room - output.written;
-        const uint16_t code = rejection_of(book, &command);
-        if (code != 0) {
-            if (left < 1) {
+        if (done + AHEAD_SLOT < count) {
+            hashes[(done + AHEAD_SLOT) % RING] = hash_of(book, packed[done + AHEAD_SLOT].id);
+            if (book->live >= AHEAD_FROM) {
+                fetch_slot(book, hashes[(done + AHEAD_SLOT) % RING]);
+                fetch_order(book, &packed[done + AHEAD_ORDER], hashes[(done + AHEAD_ORDER) % RING]);
+                fetch_neighbors(book, &packed[done + AHEAD_NEIGHBOR], hashes[(done + AHEAD_NEIGHBOR) % RING]);
+            }
+        }
+        if (!carry_out_quickly(book, &packed[done], hash, left, &output)) {
+            struct energo_command command;
+            memcpy(&command, &packed[done], sizeof command);
+            if (!carry_out(book, &command, hash, left, &output)) {
                 break;
             }
-            reject(&command, code, &output);
-        } else if (command.kind == ENERGO_CANCEL) {
-            if (left < 1 && !output.quiet) {
-                break;
-            }
-            cancel(book, command.id, &output);
-        } else {
-            int32_t limit = command.side == BUY ? (int32_t)book->level_count - 1 : 0;
-            if (command.kind == ENERGO_LIMIT) {
-                limit = (int32_t)(command.price - book->lowest);
-            }
-            /* An order meets each resting order at most once and ends with one record: counting is needed near the end. */
-            if (left < (int64_t)book->live + 1 && records_of(book, &command, limit, left, output.quiet) > left) {
-                break;
-            }
-            trade(book, &command, limit, &output);
         }
     }
     *consumed = done;
     return output.written;
 }
 
+int64_t energo_book_one(struct energo_book *book, uint64_t id, int64_t price, int64_t quantity, uint32_t owner,
+                        uint8_t kind, uint8_t side, uint16_t flags, uint8_t *results, int64_t room) {
+    struct output output = {results, 0, 0};
+    struct energo_command command = {id, price, quantity, owner, kind, side, flags};
+    return carry_out(book, &command, hash_of(book, id), room, &output) ? output.written : -1;
+}
+
 /* ---- reading ---- */
 
 int64_t energo_book_live(const struct energo_book *book) { return book->live; }
 
+int64_t energo_book_height(const struct energo_book *book) { return book->height; }
+
+int64_t energo_book_best(const struct energo_book *book, int32_t side) {
+    const int32_t level = book->best[side & 1];
+    return level < 0 || level >= (int32_t)book->level_count ? INT64_MIN : book->lowest + level;
+}
+
 int64_t energo_book_depth(const struct energo_book *book, int32_t side, int64_t room, int64_t *prices,
                           int64_t *quantities, int64_t *orders) {
-    int32_t level = side == (int32_t)BUY ? book->best_buy : book->best_sell;
+    int32_t level = book->best[side & 1];
     int64_t written = 0;
     while (written < room && level >= 0 && level < (int32_t)book->level_count) {
         prices[written] = book->lowest + level;
-        quantities[written] = 0;
-        orders[written] = 0;
-        for (uint32_t at = book->levels[level].oldest; at != NIL; at = book->orders[at].next) {
-            quantities[written] += book->orders[at].quantity; /* at most 2^22 orders below 2^32 Wh */
-            orders[written]++;
-        }
+        quantities[written] = (int64_t)book->levels[level].quantity;
+        orders[written] = book->levels[level].orders;
         written++;
         level = side == (int32_t)BUY ? next_below(book, (uint32_t)level) : next_above(book, (uint32_t)level);
     }
@@ -554,19 +819,17 @@ int64_t energo_book_depth(const struct energo_book *book, int32_t side, int64_t 
 int64_t energo_book_dump(const struct energo_book *book, uint8_t *commands, int64_t room) {
     int64_t written = 0;
     for (uint8_t side = BUY; side <= SELL; side++) {
-        int32_t level = side == BUY ? book->best_buy : book->best_sell;
+        int32_t level = book->best[side & 1];
         while (level >= 0 && level < (int32_t)book->level_count) {
-            for (uint32_t at = book->levels[level].oldest; at != NIL; at = book->orders[at].next) {
+            for (uint32_t at = book->levels[level].oldest; at != NOBODY; at = book->orders[at].next) {
+                const struct order *order = &book->orders[at];
                 if (written == room) {
                     return written;
                 }
-                struct energo_command command = {0};
-                command.id = book->orders[at].id;
-                command.price = book->lowest + level;
-                command.quantity = book->orders[at].quantity;
-                command.owner = book->orders[at].owner;
-                command.kind = ENERGO_LIMIT;
-                command.side = side;
+                const int64_t lifetime = order->timer != 0 ? book->timers[order->timer].expiry - book->height : 0;
+                const struct energo_command command = {order->id,    book->lowest + level, order->quantity,
+                                                       order->owner, ENERGO_LIMIT,         side,
+                                                       (uint16_t)lifetime};
                 memcpy(commands + written * ENERGO_COMMAND_BYTES, &command, sizeof command);
                 written++;
             }

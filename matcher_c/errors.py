@@ -61,11 +61,14 @@ class Rejection(IntEnum):
     DUPLICATE_ID = 7
     UNKNOWN_ID = 8
     BOOK_FULL = 9
+    WOULD_TRADE = 10
+    NOT_FILLABLE = 11
+    BAD_HEIGHT = 12
 
 
 REJECTION_SENTENCES = {
-    Rejection.BAD_KIND: "use kind 0 (limit), 1 (cancel) or 2 (market)",
-    Rejection.BAD_FLAGS: "set the flags to 0; none is defined yet",
+    Rejection.BAD_KIND: "use a kind from 0 (limit) to 8 (height)",
+    Rejection.BAD_FLAGS: "give a lifetime from 0 to 65535 heights, and only to an order that may rest",
     Rejection.BAD_SIDE: "use side 0 (buy) or 1 (sell)",
     Rejection.BAD_QUANTITY: "give a quantity from 1 to 4294967295 Wh",
     Rejection.PRICE_OUTSIDE_BAND: "give a price between the instrument's lowest and highest",
@@ -73,6 +76,9 @@ REJECTION_SENTENCES = {
     Rejection.DUPLICATE_ID: "give the order an id that no resting order has",
     Rejection.UNKNOWN_ID: "no resting order has this id; it may have traded or been canceled",
     Rejection.BOOK_FULL: "the book is full; cancel an order or wait until some have traded",
+    Rejection.WOULD_TRADE: "a post-only order must not meet the other side; give a price that rests",
+    Rejection.NOT_FILLABLE: "nobody offers the whole quantity at this price; ask for less or at another price",
+    Rejection.BAD_HEIGHT: "give a height that is not below the book's own, and at most 2^62",
 }
 
 

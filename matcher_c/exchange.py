@@ -16,17 +16,22 @@ COMMAND = struct.Struct("<QqqIBBH")
 """id, price in ticks, quantity, owner, kind, side, flags"""
 RESULT = struct.Struct("<BBHIQQqq")
 """kind, side, code, owner, id, other id, quantity, price in ticks"""
-_HEADER = struct.Struct("<4sIqqq")
-"""of a serialized book: magic, capacity, tick, lowest, highest"""
-_MAGIC = b"EBK1"
+_unpack_result = RESULT.unpack_from
+_HEADER = struct.Struct("<4sIqqqq")
+"""of a serialized book: magic, capacity, tick, lowest, highest, height"""
+_MAGIC = b"EBK2"
 
 TICKS_MAX = 2**20  # from lowest to highest: a level is 8 bytes, taken at construction
 CAPACITY_MAX = 2**22  # orders: below 200 MB with their hash table
 PRICE_MAX = 2**31 - 1
 QUANTITY_MAX = 2**32 - 1
+LIFETIME_MAX = 2**16 - 1  # heights that an order may rest: what a command has room for
+HEIGHT_MAX = 2**62
+NO_OWNER = 0
+"""An owner that is nobody in particular: its orders trade with each other."""
 _OWNER_MAX = 2**32 - 1
 _ID_MAX = 2**64 - 1
-_RESULTS_AT_FIRST = 64  # records kept for one-order calls; doubled when one order makes more
+RESULTS_AT_FIRST = 64  # records kept for one-order calls; doubled when one order makes more
 
 
 class Kind(IntEnum):
@@ -37,6 +42,26 @@ class Kind(IntEnum):
     CANCEL = 1
     MARKET = 2
     """Trade at any price, drop the remainder."""
+    IOC = 3
+    """Immediate or cancel: trade what crosses, drop the remainder."""
+    FOK = 4
+    """Fill or kill: trade the whole quantity, or be rejected."""
+    POST_ONLY = 5
+    """Rest, or be rejected where it would trade."""
+    REDUCE = 6
+    """Take a quantity off a resting order, which keeps its place."""
+    REPLACE = 7
+    """Cancel, then a limit order of the same id, side and owner."""
+    HEIGHT = 8
+    """The ledger's height is now `quantity`; orders that end here are canceled."""
+
+
+RESTING_KINDS = (Kind.LIMIT, Kind.POST_ONLY, Kind.REPLACE)
+PRICED_KINDS = (*RESTING_KINDS, Kind.IOC, Kind.FOK)
+NEW_KINDS = (Kind.LIMIT, Kind.MARKET, Kind.IOC, Kind.FOK, Kind.POST_ONLY)
+
+# As plain numbers, for the calls that are to be quick: an enum's member costs a tenth of a one-order call each time.
+_CANCEL, _MARKET, _REDUCE = 1, 2, 6
 
 
 class Event(IntEnum):
@@ -55,7 +80,13 @@ class Reason(IntEnum):
     SELF_TRADE = 1
     """It met an incoming order of its own owner."""
     UNMATCHED = 2
-    """The remainder of a market order that found nobody."""
+    """What was left of an order that does not rest."""
+    REDUCED = 3
+    REPLACED = 4
+    EXPIRED = 5
+
+
+REASONS = tuple(Reason)
 
 
 class Fill(NamedTuple):
@@ -82,7 +113,7 @@ class Rest(NamedTuple):
 
 
 class Canceled(NamedTuple):
-    """An order, or the rest of a market order (price 0), is gone without trading."""
+    """An order, or a part of one, is gone without trading; the price of an unmatched market order is 0."""
 
     order_id: int
     side: int
@@ -122,20 +153,23 @@ class Level(NamedTuple):
 
 def decode_results(results: bytes | bytearray | memoryview, count: int, tick: int = 1) -> list[Result]:
     """The first `count` records of a results buffer, prices times `tick`."""
-    decoded: list[Result] = []
-    for kind, side, code, owner, order_id, other_id, quantity, ticks in RESULT.iter_unpack(
-        memoryview(results).cast("B")[: count * RESULT.size]
-    ):
-        if kind == Event.FILL:
-            decoded.append(Fill(order_id, other_id, side, owner, quantity, ticks * tick))
-        elif kind == Event.REST:
-            decoded.append(Rest(order_id, side, owner, quantity, ticks * tick))
-        elif kind == Event.CANCELED:
-            decoded.append(Canceled(order_id, side, owner, quantity, ticks * tick, Reason(code)))
-        else:
-            assert kind == Event.REJECTED, f"no result has kind {kind}"
-            decoded.append(Rejected(order_id, Rejection(code)))
-    return decoded
+    records = RESULT.iter_unpack(memoryview(results).cast("B")[: count * RESULT.size])
+    return [_decode(record, tick) for record in records]
+
+
+_new = tuple.__new__  # half the time of a named tuple's own constructor
+
+
+def _decode(record: tuple[int, ...], tick: int) -> Result:
+    kind, side, code, owner, order_id, other_id, quantity, ticks = record
+    if kind == 0:
+        return _new(Fill, (order_id, other_id, side, owner, quantity, ticks * tick))
+    if kind == 1:
+        return _new(Rest, (order_id, side, owner, quantity, ticks * tick))
+    if kind == 2:
+        return _new(Canceled, (order_id, side, owner, quantity, ticks * tick, REASONS[code]))
+    assert kind == 3, f"no result has kind {kind}"
+    return Rejected(order_id, Rejection(code))
 
 
 class Book:
@@ -166,11 +200,19 @@ class Book:
         self.tick = tick
         self.lowest = lowest
         self.highest = highest
-        self._results = bytearray(_RESULTS_AT_FIRST * RESULT.size)
 
     # What an implementation brings. Prices are in ticks here.
 
     def _run(self, commands: object, count: int, results: object, room: int, quiet: bool) -> tuple[int, int]:
+        raise NotImplementedError
+
+    def _one(
+        self, order_id: int, ticks: int, quantity: int, owner: int, kind: int, side: int, lifetime: int
+    ) -> list[Result]:
+        """One command; raises CommandRejected, and OverflowError where a number does not fit its field."""
+        raise NotImplementedError
+
+    def _best(self, side: int) -> int | None:
         raise NotImplementedError
 
     def _depth(self, side: int, levels: int) -> list[Level]:
@@ -181,6 +223,11 @@ class Book:
 
     def __len__(self) -> int:
         """How many orders rest."""
+        raise NotImplementedError
+
+    @property
+    def height(self) -> int:
+        """The ledger's height as the book was last told, 0 at first."""
         raise NotImplementedError
 
     # What a caller uses.
@@ -202,42 +249,102 @@ class Book:
         return consumed, written
 
     def submit(
-        self, order_id: int, *, owner: int, side: int, quantity: int, price: int = 0, kind: Kind = Kind.LIMIT
+        self,
+        order_id: int,
+        *,
+        owner: int,
+        side: int,
+        quantity: int,
+        price: int = 0,
+        kind: int = 0,
+        lifetime: int = 0,
     ) -> list[Result]:
-        """One limit or market order, price in money units per Wh. Returns what happened, in order.
+        """A new order, price in money units per Wh; a market order has none. Returns what happened, in order.
 
-        Raises CommandRejected (the book is unchanged), or ColumnRefused where id or owner is no unsigned 64- or
-        32-bit number.
+        `kind` is one of NEW_KINDS, a limit order unless said otherwise; `lifetime` is the number of heights after which what rests of it ends, 0 for never. Raises CommandRejected (the
+        book is unchanged), or ColumnRefused where id or owner is no unsigned 64- or 32-bit number.
         """
-        if not 0 <= order_id <= _ID_MAX or not 0 <= owner <= _OWNER_MAX:
-            raise ColumnRefused(f"order {order_id}: give an id below 2^64 and an owner below 2^32")
-        if kind not in (Kind.LIMIT, Kind.MARKET):
+        if kind not in NEW_KINDS:
             raise CommandRejected(order_id, Rejection.BAD_KIND)
-        if side not in (0, 1):
-            raise CommandRejected(order_id, Rejection.BAD_SIDE)
-        if not 1 <= quantity <= QUANTITY_MAX:
-            raise CommandRejected(order_id, Rejection.BAD_QUANTITY)
-        ticks = 0
-        if kind == Kind.LIMIT:
-            if not self.lowest <= price <= self.highest:
-                raise CommandRejected(order_id, Rejection.PRICE_OUTSIDE_BAND)
-            ticks, off = divmod(price, self.tick)
-            if off:
-                raise CommandRejected(order_id, Rejection.PRICE_OFF_TICK)
-        return self._one(COMMAND.pack(order_id, ticks, quantity, owner, kind, side, 0))
+        ticks = 0 if kind == _MARKET else price // self.tick
+        if ticks * self.tick != price and kind != _MARKET:
+            raise self._refusal_of(order_id, owner, side, quantity, price, kind, lifetime)
+        try:
+            return self._one(order_id, ticks, quantity, owner, kind, side, lifetime)
+        except OverflowError:
+            raise self._refusal_of(order_id, owner, side, quantity, price, kind, lifetime) from None
 
     def cancel(self, order_id: int) -> Canceled:
         """Takes a resting order out. Raises CommandRejected where no resting order has this id."""
-        if not 0 <= order_id <= _ID_MAX:
-            raise ColumnRefused(f"order {order_id}: give an id below 2^64")
-        (canceled,) = self._one(COMMAND.pack(order_id, 0, 0, 0, Kind.CANCEL, 0, 0))
-        assert isinstance(canceled, Canceled), "a cancel that was not rejected cancels"
-        return canceled
+        return self._change(order_id, 1, _CANCEL)
+
+    def reduce(self, order_id: int, quantity: int) -> Canceled:
+        """Takes `quantity` Wh off a resting order, all that is left if that is less; the rest keeps its place.
+
+        Raises CommandRejected.
+        """
+        return self._change(order_id, quantity, _REDUCE)
+
+    def replace(self, order_id: int, *, quantity: int, price: int, lifetime: int = 0) -> list[Result]:
+        """Cancels a resting order and places a limit order of the same id, side and owner, behind the others.
+
+        Raises CommandRejected (the book is unchanged).
+        """
+        ticks, off = divmod(price, self.tick)
+        if off:
+            raise self._refusal_of(order_id, 0, 0, quantity, price, Kind.REPLACE, lifetime)
+        try:
+            return self._one(order_id, ticks, quantity, 0, Kind.REPLACE, 0, lifetime)
+        except OverflowError:
+            raise self._refusal_of(order_id, 0, 0, quantity, price, Kind.REPLACE, lifetime) from None
+
+    def advance(self, height: int) -> list[Canceled]:
+        """Tells the book the ledger's height; returns the orders that ended, by end and then by id.
+
+        Raises CommandRejected where the height is below the book's.
+        """
+        try:
+            return [_canceled(result) for result in self._one(0, 0, height, 0, Kind.HEIGHT, 0, 0)]
+        except OverflowError:
+            raise CommandRejected(0, Rejection.BAD_HEIGHT) from None
+
+    def _decoded(self, results: bytearray, written: int) -> list[Result]:
+        """What one command wrote. Raises CommandRejected."""
+        if written == 1:  # nearly every call
+            result = _decode(_unpack_result(results), self.tick)
+            if result.__class__ is Rejected:
+                raise CommandRejected(result.order_id, result.code)
+            return [result]
+        return decode_results(results, written, self.tick)
+
+    def _change(self, order_id: int, quantity: int, kind: int) -> Canceled:
+        try:
+            (canceled,) = self._one(order_id, 0, quantity, 0, kind, 0, 0)
+        except OverflowError:
+            raise self._refusal_of(order_id, 0, 0, quantity, 0, kind, 0) from None
+        return _canceled(canceled)
+
+    def _refusal_of(
+        self, order_id: int, owner: int, side: int, quantity: int, price: int, kind: int, lifetime: int
+    ) -> CommandRejected | ColumnRefused:
+        """What is wrong with numbers that the packed form has no place for."""
+        if not 0 <= order_id <= _ID_MAX or not 0 <= owner <= _OWNER_MAX:
+            return ColumnRefused(f"order {order_id}: give an id below 2^64 and an owner below 2^32")
+        if not 0 <= lifetime <= LIFETIME_MAX or (lifetime and kind not in RESTING_KINDS):
+            return CommandRejected(order_id, Rejection.BAD_FLAGS)
+        if side not in (0, 1):
+            return CommandRejected(order_id, Rejection.BAD_SIDE)
+        if not 1 <= quantity <= QUANTITY_MAX:
+            return CommandRejected(order_id, Rejection.BAD_QUANTITY)
+        if kind in PRICED_KINDS and not self.lowest <= price <= self.highest:
+            return CommandRejected(order_id, Rejection.PRICE_OUTSIDE_BAND)
+        assert kind in PRICED_KINDS and price % self.tick, "some number does not fit, or the price is off its tick"
+        return CommandRejected(order_id, Rejection.PRICE_OFF_TICK)
 
     def best(self) -> tuple[int | None, int | None]:
         """The highest buy and the lowest sell price, None where a side is empty."""
-        buys, sells = self.depth(1)
-        return (buys[0].price if buys else None), (sells[0].price if sells else None)
+        buy, sell = self._best(0), self._best(1)
+        return buy if buy is None else buy * self.tick, sell if sell is None else sell * self.tick
 
     def depth(self, levels: int = 10) -> tuple[list[Level], list[Level]]:
         """Up to `levels` prices of the buys and of the sells, best first."""
@@ -253,16 +360,20 @@ class Book:
         ]
 
     def to_bytes(self) -> bytes:
-        """The book as bytes: its bounds, then every resting order as the command that puts it back."""
-        return _HEADER.pack(_MAGIC, self.capacity, self.tick, self.lowest, self.highest) + self._dump()
+        """The book as bytes: its bounds and height, then every resting order as the command that puts it back."""
+        header = _HEADER.pack(_MAGIC, self.capacity, self.tick, self.lowest, self.highest, self.height)
+        return header + self._dump()
 
     @classmethod
     def from_bytes(cls, data: bytes, hash_key: bytes | None = None) -> Self:
         """The book of `to_bytes`. Raises ColumnRefused or InstrumentRefused for anything else."""
         if len(data) < _HEADER.size or (len(data) - _HEADER.size) % COMMAND.size or data[:4] != _MAGIC:
             raise ColumnRefused("book: give the bytes that to_bytes gave, whole")
-        _, capacity, tick, lowest, highest = _HEADER.unpack_from(data)
+        _, capacity, tick, lowest, highest, height = _HEADER.unpack_from(data)
         book = cls(capacity=capacity, tick=tick, lowest=lowest, highest=highest, hash_key=hash_key)
+        if not 0 <= height <= HEIGHT_MAX:
+            raise ColumnRefused("book: give the bytes that to_bytes gave, unchanged")
+        book.advance(height)
         commands = data[_HEADER.size :]
         count = len(commands) // COMMAND.size
         book._run(commands, count, bytearray((count + 1) * RESULT.size), count + 1, True)
@@ -270,19 +381,13 @@ class Book:
             raise ColumnRefused("book: give the bytes that to_bytes gave, unchanged")
         return book
 
-    def _one(self, command: bytes) -> list[Result]:
-        while True:
-            consumed, written = self._run(command, 1, self._results, len(self._results) // RESULT.size, False)
-            if consumed:
-                break
-            self._results = bytearray(2 * len(self._results))  # ends: an order meets each resting order once
-        decoded = decode_results(self._results, written, self.tick)
-        if decoded and isinstance(decoded[0], Rejected):
-            raise CommandRejected(decoded[0].order_id, decoded[0].code)
-        return decoded
-
     def _priced(self, level: Level) -> Level:
         return level._replace(price=level.price * self.tick)
+
+
+def _canceled(result: Result) -> Canceled:
+    assert isinstance(result, Canceled), "a change that was not rejected cancels"
+    return result
 
 
 def pack_commands(commands: Sequence[tuple[int, int, int, int, int, int, int]]) -> bytes:

@@ -34,25 +34,46 @@ enum energo_bound {
     ENERGO_CAPACITY_MAX = 4194304,    /* orders resting in one book: 2^22, below 200 MB with its hash table */
     ENERGO_TICKS_MAX = 1048576,       /* from the lowest to the highest price of a book */
     ENERGO_COMMAND_BYTES = 32,
-    ENERGO_RESULT_BYTES = 40
+    ENERGO_RESULT_BYTES = 40,
+    ENERGO_NO_OWNER = 0               /* an owner that is nobody in particular, and so never its own counterpart */
 };
 
-enum energo_kind { ENERGO_LIMIT = 0, ENERGO_CANCEL = 1, ENERGO_MARKET = 2 };
+enum energo_kind {
+    ENERGO_LIMIT = 0,                 /* good til canceled: trade what crosses, rest the remainder */
+    ENERGO_CANCEL = 1,
+    ENERGO_MARKET = 2,                /* trade at any price, drop the remainder */
+    ENERGO_IOC = 3,                   /* immediate or cancel: trade what crosses, drop the remainder */
+    ENERGO_FOK = 4,                   /* fill or kill: trade the whole quantity, or be rejected */
+    ENERGO_POST_ONLY = 5,             /* rest, or be rejected where it would trade */
+    ENERGO_REDUCE = 6,                /* take `quantity` off; the rest keeps its place */
+    ENERGO_REPLACE = 7,               /* cancel, then a limit order of the same id, side and owner */
+    ENERGO_HEIGHT = 8                 /* the ledger's height is now `quantity`: cancel what ends here, by (end, id) */
+};
 
 enum energo_event { ENERGO_FILL = 0, ENERGO_REST = 1, ENERGO_CANCELED = 2, ENERGO_REJECTED = 3 };
 
-enum energo_reason { ENERGO_ASKED = 0, ENERGO_SELF_TRADE = 1, ENERGO_UNMATCHED = 2 }; /* code of a cancellation */
+enum energo_reason {                  /* code of a cancellation */
+    ENERGO_ASKED = 0,
+    ENERGO_SELF_TRADE = 1,
+    ENERGO_UNMATCHED = 2,             /* what is left of an order that does not rest */
+    ENERGO_REDUCED = 3,
+    ENERGO_REPLACED = 4,
+    ENERGO_EXPIRED = 5
+};
 
 enum energo_rejection {               /* code of a rejection; the first that applies, in this order */
     ENERGO_BAD_KIND = 1,
-    ENERGO_BAD_FLAGS = 2,             /* none is defined yet: must be 0 */
+    ENERGO_BAD_FLAGS = 2,             /* not 0 where the kind does not rest */
     ENERGO_BAD_SIDE = 3,
     ENERGO_BAD_QUANTITY = 4,          /* must be 1 .. 2^32 - 1 */
     ENERGO_PRICE_OUTSIDE_BAND = 5,
     ENERGO_PRICE_OFF_TICK = 6,        /* only where a price is given in money units */
     ENERGO_DUPLICATE_ID = 7,
     ENERGO_UNKNOWN_ID = 8,
-    ENERGO_BOOK_FULL = 9
+    ENERGO_BOOK_FULL = 9,
+    ENERGO_WOULD_TRADE = 10,
+    ENERGO_NOT_FILLABLE = 11,
+    ENERGO_BAD_HEIGHT = 12            /* below the height that the book has, or above 2^62 */
 };
 
 enum energo_fault {                   /* what energo_clear refuses; *where is the bus or the order */
@@ -76,12 +97,12 @@ enum energo_fault {                   /* what energo_clear refuses; *where is th
 
 struct energo_command {
     uint64_t id;
-    int64_t price;                    /* ticks; ignored in a market order and a cancel */
-    int64_t quantity;                 /* Wh; ignored in a cancel */
-    uint32_t owner;                   /* ignored in a cancel: who may cancel is the caller's rule */
+    int64_t price;                    /* ticks; of limit, immediate-or-cancel, fill-or-kill, post-only and replace */
+    int64_t quantity;                 /* Wh, 1 .. 2^32 - 1; of all but cancel */
+    uint32_t owner;                   /* of new orders; who may change one is the caller's rule */
     uint8_t kind;
-    uint8_t side;                     /* ignored in a cancel */
-    uint16_t flags;
+    uint8_t side;                     /* of new orders */
+    uint16_t flags;                   /* of what may rest: heights until it ends, 0 for never; else 0 */
 };
 
 struct energo_result {
@@ -100,8 +121,8 @@ struct energo_book;                   /* lives in the caller's words; not to be 
 /* Words of 8 bytes for a book of prices lowest .. lowest + ticks; 0 where a bound is broken. */
 int64_t energo_book_words(int64_t capacity, int64_t ticks);
 
-/* An empty book in `words`, of the size that energo_book_words said. lowest in ticks. The key (any 128 bits that outsiders
- * do not know) only scatters ids in the hash table. */
+/* An empty book in `words`, of the size that energo_book_words said and all 0. lowest in ticks. The key (any 128 bits that
+ * outsiders do not know) only scatters ids in the hash table. */
 struct energo_book *energo_book_init(uint64_t *words, int64_t capacity, int64_t lowest, int64_t ticks,
                                      uint64_t key_low, uint64_t key_high);
 
@@ -110,7 +131,16 @@ struct energo_book *energo_book_init(uint64_t *words, int64_t capacity, int64_t 
 int64_t energo_book_run(struct energo_book *book, const uint8_t *commands, int64_t count, uint8_t *results,
                         int64_t room, int32_t quiet, int64_t *consumed);
 
+/* One command by its fields. Returns the number of records written, -1 where they do not fit. */
+int64_t energo_book_one(struct energo_book *book, uint64_t id, int64_t price, int64_t quantity, uint32_t owner,
+                        uint8_t kind, uint8_t side, uint16_t flags, uint8_t *results, int64_t room);
+
 int64_t energo_book_live(const struct energo_book *book);
+
+int64_t energo_book_height(const struct energo_book *book);
+
+/* The best price of a side in ticks, INT64_MIN where it is empty. */
+int64_t energo_book_best(const struct energo_book *book, int32_t side);
 
 /* Levels of a side, best first, at most `room`; each is price in ticks, quantity, number of orders. Returns how many. */
 int64_t energo_book_depth(const struct energo_book *book, int32_t side, int64_t room, int64_t *prices,

@@ -17,13 +17,29 @@ It takes the same calls as the C (`clear`, `clear_arrays`, `OrderBook`) and rais
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .columns import Column, column_of, new_column, same_length
 from .errors import Fault, Rejection, refusal_of
-from .exchange import COMMAND, QUANTITY_MAX, RESULT, Book, Event, Kind, Level, Reason
+from .exchange import (
+    COMMAND,
+    HEIGHT_MAX,
+    NEW_KINDS,
+    NO_OWNER,
+    PRICED_KINDS,
+    QUANTITY_MAX,
+    RESTING_KINDS,
+    RESULT,
+    Book,
+    Event,
+    Kind,
+    Level,
+    Reason,
+    Result,
+)
 from .network import BUSES_MAX, BUY, ORDERS_MAX, PRICE_MAX, SELL, Bus, Clearing, Order, clear_with
 
 if TYPE_CHECKING:
@@ -322,6 +338,32 @@ def _prices(network: _Network, groups: list[_Group]) -> list[int]:
 # ---- the exchange ----
 
 
+class _Command(NamedTuple):
+    """A command's fields as they are packed."""
+
+    order_id: int
+    ticks: int
+    quantity: int
+    owner: int
+    kind: int
+    side: int
+    lifetime: int
+    """The flags: heights until what rests of it ends, 0 for never."""
+
+
+class _Event(NamedTuple):
+    """A result's fields as they are packed."""
+
+    kind: int
+    side: int
+    code: int
+    owner: int
+    order_id: int
+    other_id: int
+    quantity: int
+    ticks: int
+
+
 @dataclass(slots=True)
 class _Resting:
     order_id: int
@@ -329,6 +371,8 @@ class _Resting:
     side: int
     ticks: int
     quantity: int
+    end: int | None
+    """The height at which it ends; None is never."""
 
 
 class OrderBook(Book):
@@ -338,91 +382,142 @@ class OrderBook(Book):
         super().__init__(capacity=capacity, tick=tick, lowest=lowest, highest=highest, hash_key=hash_key)
         self._sides: tuple[dict[int, list[_Resting]], dict[int, list[_Resting]]] = ({}, {})
         self._by_id: dict[int, _Resting] = {}
+        self._height = 0
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    @property
+    def height(self) -> int:
+        return self._height
 
     def _run(self, commands: object, count: int, results: object, room: int, quiet: bool) -> tuple[int, int]:
         packed = memoryview(commands).cast("B")  # type: ignore[arg-type]
         output = memoryview(results).cast("B")  # type: ignore[arg-type]
         written = 0
         for consumed in range(count):
-            command = COMMAND.unpack_from(packed, consumed * COMMAND.size)
-            events = self._results_of(*command)
-            shown = [event for event in events if not quiet or event[0] in (Event.FILL, Event.REJECTED)]
+            command = _Command(*COMMAND.unpack_from(packed, consumed * COMMAND.size))
+            events = self._events_of(command)
+            shown = [event for event in events if not quiet or event.kind in (Event.FILL, Event.REJECTED)]
             if written + len(shown) > room:
                 return consumed, written
-            for event in events:
-                self._apply(event)
+            self._apply(command, events)
             for event in shown:
                 RESULT.pack_into(output, written * RESULT.size, *event)
                 written += 1
         return count, written
 
-    def _results_of(
-        self, order_id: int, ticks: int, quantity: int, owner: int, kind: int, side: int, flags: int
-    ) -> list[tuple[int, ...]]:
-        """What a command would do, as records (kind, side, code, owner, id, other id, quantity, ticks)."""
-        code = self._rejection_of(order_id, ticks, quantity, kind, side, flags)
+    def _one(
+        self, order_id: int, ticks: int, quantity: int, owner: int, kind: int, side: int, lifetime: int
+    ) -> list[Result]:
+        try:
+            packed = COMMAND.pack(order_id, ticks, quantity, owner, kind, side, lifetime)
+        except struct.error:
+            raise OverflowError from None
+        room = len(self) + 2  # an order meets each resting order at most once
+        results = bytearray(room * RESULT.size)
+        _, written = self._run(packed, 1, results, room, quiet=False)
+        return self._decoded(results, written)
+
+    def _events_of(self, command: _Command) -> list[_Event]:
+        """What a command would do."""
+        kind, order_id, side, owner = command.kind, command.order_id, command.side, command.owner
+        code = self._rejection_of(command)
         if code:
-            return [(Event.REJECTED, side, code, owner, order_id, 0, quantity, ticks)]
+            return [_Event(Event.REJECTED, side, code, owner, order_id, 0, command.quantity, command.ticks)]
+        if kind == Kind.HEIGHT:
+            ends = [(order.end, order.order_id) for order in self._by_id.values() if order.end is not None]
+            return [self._gone(gone, Reason.EXPIRED) for end, gone in sorted(ends) if end <= command.quantity]
         if kind == Kind.CANCEL:
-            gone = self._by_id[order_id]
-            return [(Event.CANCELED, gone.side, Reason.ASKED, gone.owner, order_id, 0, gone.quantity, gone.ticks)]
-        events: list[tuple[int, ...]] = []
-        for maker in self._in_priority(1 - side):
-            if quantity == 0 or (kind == Kind.LIMIT and (maker.ticks > ticks if side == BUY else maker.ticks < ticks)):
-                break
-            about = (maker.owner, maker.order_id)
-            if maker.owner == owner:
-                events.append((Event.CANCELED, maker.side, Reason.SELF_TRADE, *about, 0, maker.quantity, maker.ticks))
-            else:
-                filled = min(quantity, maker.quantity)
-                quantity -= filled
-                events.append((Event.FILL, maker.side, 0, *about, order_id, filled, maker.ticks))
-        if quantity and kind == Kind.LIMIT:
-            events.append((Event.REST, side, 0, owner, order_id, 0, quantity, ticks))
-        elif quantity:
-            events.append((Event.CANCELED, side, Reason.UNMATCHED, owner, order_id, 0, quantity, 0))
+            return [self._gone(order_id, Reason.ASKED)]
+        if kind == Kind.REDUCE:
+            canceled = self._gone(order_id, Reason.REDUCED)
+            return [canceled._replace(quantity=min(canceled.quantity, command.quantity))]
+        events: list[_Event] = []
+        if kind == Kind.REPLACE:
+            events.append(self._gone(order_id, Reason.REPLACED))
+            side, owner = events[0].side, events[0].owner
+        left = command.quantity
+        for maker in self._meets(kind, side, command.ticks):
+            if left and owner != NO_OWNER and maker.owner == owner:
+                events.append(self._gone(maker.order_id, Reason.SELF_TRADE))
+            elif left:
+                filled = min(left, maker.quantity)
+                left -= filled
+                fill = (Event.FILL, maker.side, 0, maker.owner, maker.order_id, order_id, filled, maker.ticks)
+                events.append(_Event(*fill))
+        if left and kind in RESTING_KINDS:
+            events.append(_Event(Event.REST, side, 0, owner, order_id, 0, left, command.ticks))
+        elif left:
+            ticks = 0 if kind == Kind.MARKET else command.ticks
+            events.append(_Event(Event.CANCELED, side, Reason.UNMATCHED, owner, order_id, 0, left, ticks))
         return events
 
-    def _rejection_of(self, order_id: int, ticks: int, quantity: int, kind: int, side: int, flags: int) -> int:
-        if kind not in (Kind.LIMIT, Kind.CANCEL, Kind.MARKET):
+    def _gone(self, order_id: int, reason: Reason) -> _Event:
+        order = self._by_id[order_id]
+        return _Event(Event.CANCELED, order.side, reason, order.owner, order_id, 0, order.quantity, order.ticks)
+
+    def _meets(self, kind: int, side: int, ticks: int) -> list[_Resting]:
+        """The resting orders that an order could trade with, in their priority."""
+        others = self._in_priority(1 - side)
+        if kind == Kind.MARKET:
+            return others
+        return [other for other in others if (other.ticks <= ticks if side == BUY else other.ticks >= ticks)]
+
+    def _rejection_of(self, command: _Command) -> int:
+        """The first rule that a command breaks, in the order of enum energo_rejection; 0 where there is none."""
+        kind, known = command.kind, command.order_id in self._by_id
+        if kind > Kind.HEIGHT:
             return Rejection.BAD_KIND
-        if flags:
+        if command.lifetime and kind not in RESTING_KINDS:
             return Rejection.BAD_FLAGS
-        if kind == Kind.CANCEL:
-            return 0 if order_id in self._by_id else Rejection.UNKNOWN_ID
-        if side not in (BUY, SELL):
+        if kind == Kind.HEIGHT:
+            return 0 if self._height <= command.quantity <= HEIGHT_MAX else Rejection.BAD_HEIGHT
+        if kind in NEW_KINDS and command.side not in (BUY, SELL):
             return Rejection.BAD_SIDE
-        if not 1 <= quantity <= QUANTITY_MAX:
+        if kind != Kind.CANCEL and not 1 <= command.quantity <= QUANTITY_MAX:
             return Rejection.BAD_QUANTITY
-        if kind == Kind.LIMIT and not self.lowest <= ticks * self.tick <= self.highest:
+        if kind in PRICED_KINDS and not self.lowest <= command.ticks * self.tick <= self.highest:
             return Rejection.PRICE_OUTSIDE_BAND
-        if order_id in self._by_id:
+        if kind not in NEW_KINDS:
+            return 0 if known else Rejection.UNKNOWN_ID
+        if known:
             return Rejection.DUPLICATE_ID
-        if kind == Kind.LIMIT and len(self._by_id) == self.capacity:
+        if kind in RESTING_KINDS and len(self._by_id) == self.capacity:
             return Rejection.BOOK_FULL
+        others = self._meets(kind, command.side, command.ticks)
+        if kind == Kind.POST_ONLY and others:
+            return Rejection.WOULD_TRADE
+        offered = sum(other.quantity for other in others if other.owner != command.owner or other.owner == NO_OWNER)
+        if kind == Kind.FOK and offered < command.quantity:
+            return Rejection.NOT_FILLABLE
         return 0
 
     def _in_priority(self, side: int) -> list[_Resting]:
         prices = sorted(self._sides[side], reverse=side == BUY)
         return [order for ticks in prices for order in self._sides[side][ticks]]
 
-    def _apply(self, event: tuple[int, ...]) -> None:
-        kind, side, code, owner, order_id, _, quantity, ticks = event
-        if kind == Event.REST:
-            order = _Resting(order_id, owner, side, ticks, quantity)
-            self._by_id[order_id] = order
-            self._sides[side].setdefault(ticks, []).append(order)
-        elif kind == Event.FILL or (kind == Event.CANCELED and code != Reason.UNMATCHED):
-            order = self._by_id[order_id]
-            order.quantity -= quantity
-            if order.quantity == 0:
-                del self._by_id[order_id]
-                self._sides[side][ticks].remove(order)
-                if not self._sides[side][ticks]:
-                    del self._sides[side][ticks]
+    def _apply(self, command: _Command, events: list[_Event]) -> None:
+        for event in events:
+            if event.kind == Event.REST:
+                end = self._height + command.lifetime if command.lifetime else None
+                order = _Resting(event.order_id, event.owner, event.side, event.ticks, event.quantity, end)
+                self._by_id[order.order_id] = order
+                self._sides[order.side].setdefault(order.ticks, []).append(order)
+            elif event.kind == Event.FILL or (event.kind == Event.CANCELED and event.code != Reason.UNMATCHED):
+                order = self._by_id[event.order_id]
+                order.quantity -= event.quantity
+                if order.quantity == 0:
+                    del self._by_id[order.order_id]
+                    self._sides[order.side][order.ticks].remove(order)
+                    if not self._sides[order.side][order.ticks]:
+                        del self._sides[order.side][order.ticks]
+        if command.kind == Kind.HEIGHT and not (events and events[0].kind == Event.REJECTED):
+            self._height = command.quantity
+
+    def _best(self, side: int) -> int | None:
+        prices = self._sides[side]
+        return None if not prices else max(prices) if side == BUY else min(prices)
 
     def _depth(self, side: int, levels: int) -> list[Level]:
         prices = sorted(self._sides[side], reverse=side == BUY)[:levels]
@@ -433,7 +528,15 @@ class OrderBook(Book):
 
     def _dump(self) -> bytes:
         return b"".join(
-            COMMAND.pack(order.order_id, order.ticks, order.quantity, order.owner, Kind.LIMIT, order.side, 0)
+            COMMAND.pack(
+                order.order_id,
+                order.ticks,
+                order.quantity,
+                order.owner,
+                Kind.LIMIT,
+                order.side,
+                0 if order.end is None else order.end - self._height,
+            )
             for side in (BUY, SELL)
             for order in self._in_priority(side)
         )

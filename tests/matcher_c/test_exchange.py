@@ -115,6 +115,116 @@ def test_self_trade_stops_where_the_order_is_filled(book: Book) -> None:
     assert book.orders() == [Resting(2, BUY, 1, 5, 10)]
 
 
+def test_owner_0_is_nobody_and_trades_with_itself(book: Book) -> None:
+    book.submit(1, owner=0, side=SELL, price=10, quantity=5)
+    assert book.submit(2, owner=0, side=BUY, price=10, quantity=5) == [Fill(1, 2, SELL, 0, 5, 10)]
+
+
+def test_immediate_or_cancel_drops_what_is_left(book: Book) -> None:
+    book.submit(1, owner=1, side=SELL, price=10, quantity=2)
+    book.submit(2, owner=1, side=SELL, price=20, quantity=2)
+    assert book.submit(3, owner=2, side=BUY, price=15, quantity=5, kind=Kind.IOC) == [
+        Fill(1, 3, SELL, 1, 2, 10),
+        Canceled(3, BUY, 2, 3, 15, Reason.UNMATCHED),
+    ]
+    assert book.best() == (None, 20)
+
+
+def test_fill_or_kill_takes_all_or_nothing(book: Book) -> None:
+    book.submit(1, owner=1, side=SELL, price=10, quantity=2)
+    book.submit(2, owner=2, side=SELL, price=15, quantity=2)
+    book.submit(3, owner=3, side=SELL, price=15, quantity=2)
+    before = book.to_bytes()
+    for owner, quantity, price in ((9, 7, 15), (9, 3, 10), (2, 5, 15)):  # too much, too dear, too much of its own
+        with pytest.raises(matcher_c.CommandRejected, match="whole quantity"):
+            book.submit(4, owner=owner, side=BUY, price=price, quantity=quantity, kind=Kind.FOK)
+        assert book.to_bytes() == before
+    assert book.submit(4, owner=2, side=BUY, price=15, quantity=4, kind=Kind.FOK) == [
+        Fill(1, 4, SELL, 1, 2, 10),
+        Canceled(2, SELL, 2, 2, 15, Reason.SELF_TRADE),
+        Fill(3, 4, SELL, 3, 2, 15),
+    ]
+
+
+def test_post_only_rests_or_is_refused(book: Book) -> None:
+    book.submit(1, owner=1, side=SELL, price=10, quantity=2)
+    with pytest.raises(matcher_c.CommandRejected, match="post-only"):
+        book.submit(2, owner=2, side=BUY, price=10, quantity=1, kind=Kind.POST_ONLY)
+    assert book.submit(2, owner=2, side=BUY, price=5, quantity=1, kind=Kind.POST_ONLY) == [Rest(2, BUY, 2, 1, 5)]
+
+
+def test_reduce_keeps_the_place(book: Book) -> None:
+    book.submit(1, owner=1, side=SELL, price=10, quantity=5)
+    book.submit(2, owner=2, side=SELL, price=10, quantity=5)
+    assert book.reduce(1, 3) == Canceled(1, SELL, 1, 3, 10, Reason.REDUCED)
+    assert book.depth() == ([], [Level(10, 7, 2)])
+    assert book.submit(3, owner=3, side=BUY, price=10, quantity=3) == [
+        Fill(1, 3, SELL, 1, 2, 10),
+        Fill(2, 3, SELL, 2, 1, 10),
+    ]
+    assert book.reduce(2, 2**32 - 1) == Canceled(2, SELL, 2, 4, 10, Reason.REDUCED)
+    assert len(book) == 0
+    for quantity, code in ((0, Rejection.BAD_QUANTITY), (2**70, Rejection.BAD_QUANTITY), (1, Rejection.UNKNOWN_ID)):
+        with pytest.raises(matcher_c.CommandRejected) as caught:
+            book.reduce(2, quantity)
+        assert caught.value.code is code
+
+
+def test_replace_loses_the_place_and_may_trade(book: Book) -> None:
+    book.submit(1, owner=1, side=SELL, price=10, quantity=5)
+    book.submit(2, owner=2, side=SELL, price=10, quantity=5)
+    book.submit(3, owner=3, side=BUY, price=5, quantity=1)
+    assert book.replace(1, quantity=4, price=10) == [
+        Canceled(1, SELL, 1, 5, 10, Reason.REPLACED),
+        Rest(1, SELL, 1, 4, 10),
+    ]
+    assert [order.order_id for order in book.orders()] == [3, 2, 1]
+    assert book.replace(1, quantity=4, price=5) == [
+        Canceled(1, SELL, 1, 4, 10, Reason.REPLACED),
+        Fill(3, 1, BUY, 3, 1, 5),
+        Rest(1, SELL, 1, 3, 5),
+    ]
+    before = book.to_bytes()
+    for order_id, quantity, price, code in (
+        (9, 1, 10, Rejection.UNKNOWN_ID),
+        (1, 0, 10, Rejection.BAD_QUANTITY),
+        (1, 1, 105, Rejection.PRICE_OUTSIDE_BAND),
+        (1, 1, 12, Rejection.PRICE_OFF_TICK),
+        (1, 1, 2**80, Rejection.PRICE_OUTSIDE_BAND),
+    ):
+        with pytest.raises(matcher_c.CommandRejected) as caught:
+            book.replace(order_id, quantity=quantity, price=price)
+        assert caught.value.code is code
+    assert book.to_bytes() == before
+
+
+def test_a_full_book_still_replaces(book: Book) -> None:
+    for order_id in range(8):
+        book.submit(order_id, owner=1, side=SELL, price=10, quantity=1)
+    assert book.replace(3, quantity=2, price=15)[1] == Rest(3, SELL, 1, 2, 15)
+
+
+def test_orders_end_at_their_height_earliest_first_then_by_id(book: Book) -> None:
+    assert book.advance(100) == []
+    for order_id, lifetime in ((5, 2), (4, 1), (3, 2), (2, 0), (1, 3)):
+        book.submit(order_id, owner=order_id, side=SELL, price=10, quantity=order_id, lifetime=lifetime)
+    assert book.advance(100) == []
+    book.cancel(4)
+    assert book.advance(102) == [
+        Canceled(3, SELL, 3, 3, 10, Reason.EXPIRED),
+        Canceled(5, SELL, 5, 5, 10, Reason.EXPIRED),
+    ]
+    copy = type(book).from_bytes(book.to_bytes())
+    assert copy.height == 102
+    assert copy.advance(200) == [Canceled(1, SELL, 1, 1, 10, Reason.EXPIRED)]
+    assert [order.order_id for order in copy.orders()] == [2]
+    for height in (101, -1, 2**62 + 1, 2**70):
+        with pytest.raises(matcher_c.CommandRejected) as caught:
+            book.advance(height)
+        assert caught.value.code is Rejection.BAD_HEIGHT
+    assert book.height == 102
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -130,6 +240,15 @@ def test_self_trade_stops_where_the_order_is_filled(book: Book) -> None:
         ({"price": 105}, Rejection.PRICE_OUTSIDE_BAND),
         ({"price": 2**70}, Rejection.PRICE_OUTSIDE_BAND),
         ({"price": 12}, Rejection.PRICE_OFF_TICK),
+        ({"price": 12, "quantity": 0}, Rejection.BAD_QUANTITY),
+        ({"lifetime": 65536}, Rejection.BAD_FLAGS),
+        ({"lifetime": -1}, Rejection.BAD_FLAGS),
+        ({"lifetime": 1, "kind": Kind.IOC}, Rejection.BAD_FLAGS),
+        ({"kind": Kind.REPLACE}, Rejection.BAD_KIND),
+        ({"kind": Kind.POST_ONLY}, Rejection.WOULD_TRADE),
+        ({"kind": Kind.FOK, "quantity": 6}, Rejection.NOT_FILLABLE),
+        ({"kind": Kind.FOK, "price": 5}, Rejection.NOT_FILLABLE),
+        ({"kind": Kind.FOK, "owner": 1}, Rejection.NOT_FILLABLE),
         ({"order_id": 1}, Rejection.DUPLICATE_ID),
         ({"order_id": 1, "kind": Kind.MARKET}, Rejection.DUPLICATE_ID),
     ],
@@ -139,7 +258,7 @@ def test_rejections_leave_the_book_alone(book: Book, change: dict[str, int], cod
     before = book.to_bytes()
     arguments: dict[str, int] = {"order_id": 2, "owner": 2, "side": BUY, "price": 10, "quantity": 5} | change
     with pytest.raises(matcher_c.CommandRejected) as caught:
-        book.submit(**arguments)  # type: ignore[arg-type]
+        book.submit(**arguments)
     assert caught.value.code is code
     assert book.to_bytes() == before
 
@@ -328,6 +447,7 @@ def test_bytes_that_are_no_book_are_refused(book: Book) -> None:
         head + sell + buy,
         head + buy + buy,
         head + buy[:28] + b"\1" + buy[29:],
+        head[:-8] + b"\xff" * 8 + buy + sell,
     ):
         with pytest.raises(matcher_c.ColumnRefused, match="book: "):
             type(book).from_bytes(bad)
