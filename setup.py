@@ -32,6 +32,7 @@ DEVELOPMENT = [
     "hypothesis>=6",
     "mypy>=1.15",
     "numpy>=1.26",
+    "ortools>=9.12",
     "pytest>=8",
     "pytest-timeout>=2",
     "ruff>=0.11",

@@ -14,7 +14,7 @@ from tests.energoctl.calls import Caller
 from tests.energoctl.homes import environment
 
 HEAVY = ("rich", "nacl", "cbor2", "matcher_c", "ledger.state", "starlette", "uvicorn", "zeroconf")
-LATER = ("doctor", "meter", "bench", "street", "token")
+LATER = ("doctor", "meter", "street", "token")
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ CONTENTS: Final = tuple(
         ("Act (signed by the wallet)", "order", "orders", "order", "Buy, sell or cancel on the exchange."),
         ("Check", "ledger", "ledger", "ledger", "Replay a ledger from its files alone."),
         ("Check", "sim", "sim", "sim", "Simulate many streets with faults, each from a seed."),
+        ("Check", "bench", "bench", "bench", "Measure the two matchers, beside others that do the same job."),
         ("Try the matchers (no node needed)", "clear", "matching", "clear", "Clear one slot from a JSON file."),
         (
             "Try the matchers (no node needed)",
