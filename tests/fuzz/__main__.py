@@ -1,0 +1,123 @@
+"""`python -m tests.fuzz`: the C against the reference on as many random commands and networks as one has time for.
+
+Cases follow from seeds; a run prints its first seed, and a case that fails the command that replays it and the least that
+still fails. Exit status 1 if any did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+
+from . import clearing, exchange
+
+FAILURES_SHOWN = 5  # of each kind; then the run ends
+SEEDS_A_JOB = 50
+BAR = 40
+
+
+def exchange_failure(seed: int) -> str | None:
+    """What is wrong with the case of a seed, shortened, or None."""
+    case = exchange.make_case(seed)
+    wrong = exchange.difference(case)
+    if wrong is None:
+        if seed % 16 == 0:
+            wrong = exchange.restored(case)
+        elif seed % 16 == 8:
+            wrong = exchange.difference_in_calls(case)
+        return wrong
+    least = exchange.shrunk(case)
+    return f"{wrong}\n  least: {least}\n  there: {exchange.difference(least)}"
+
+
+def clearing_failure(seed: int) -> str | None:
+    """What is wrong with the network of a seed, shortened, or None."""
+    case = clearing.make_case(seed)
+    wrong = clearing.difference(case)
+    if wrong is None:
+        return None
+    least = clearing.shrunk(case)
+    return f"{wrong}\n  least: {least}\n  there: {clearing.difference(least)}"
+
+
+KINDS: dict[str, Callable[[int], str | None]] = {"command": exchange_failure, "network": clearing_failure}
+
+
+def run_seeds(kind: str, first: int, count: int) -> list[tuple[int, str]]:
+    """The failures among the seeds first, first + 1, ..."""
+    found = []
+    for seed in range(first, first + count):
+        try:
+            wrong = KINDS[kind](seed)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the seed must be told with it
+            wrong = f"{type(error).__name__}: {error}"
+        if wrong is not None:
+            found.append((seed, wrong))
+    return found
+
+
+def run_all(kind: str, first: int, cases: int, processes: int) -> Iterator[tuple[int, list[tuple[int, str]]]]:
+    """(cases done, failures) as they come, over several processes."""
+    jobs = [(start, min(SEEDS_A_JOB, first + cases - start)) for start in range(first, first + cases, SEEDS_A_JOB)]
+    done = 0
+    with ProcessPoolExecutor(processes) as pool:
+        waiting = [pool.submit(run_seeds, kind, start, count) for start, count in jobs]
+        try:
+            for (_, count), job in zip(jobs, waiting, strict=True):
+                failures = job.result()
+                done += count
+                yield done, failures
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def fuzz(kind: str, amount: int, each: int, first: int, processes: int) -> bool:
+    """Runs one kind to the end, or to a few failures. True where there was none."""
+    cases = -(-amount // each)
+    begun, failed = time.monotonic(), 0
+    for done, failures in run_all(kind, first, cases, processes):
+        for seed, wrong in failures:
+            failed += 1
+            print(f"\n{kind} seed {seed}: {wrong}\n  replay: python -m tests.fuzz --{kind}-seed {seed}", flush=True)
+        if sys.stderr.isatty():
+            bar = "#" * (BAR * done // cases)
+            took = time.monotonic() - begun
+            left = took / done * (cases - done)
+            print(f"\r{kind}s [{bar:<{BAR}}] {done * each:,}, {left:.0f} s left ", end="", file=sys.stderr, flush=True)
+        if failed >= FAILURES_SHOWN:
+            break
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    took = time.monotonic() - begun
+    verdict = f"{failed} failed" if failed else "C and reference agree"
+    print(f"{cases * each:,} {kind}s from seed {first} in {took:.0f} s: {verdict}", flush=True)
+    return not failed
+
+
+def main() -> int:
+    """The exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--commands", type=int, default=10_000_000, help="of order streams")
+    parser.add_argument("--networks", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, help="the first; drawn if not given")
+    parser.add_argument("--processes", type=int, default=2)
+    for kind in KINDS:
+        parser.add_argument(f"--{kind}-seed", type=int, metavar="S", help="replay one case")
+    given = parser.parse_args()
+    for kind, failure in KINDS.items():
+        seed = getattr(given, f"{kind}_seed")
+        if seed is not None:
+            wrong = failure(seed)
+            print(f"{kind} seed {seed}: {wrong or 'C and reference agree'}")
+            return int(wrong is not None)
+    first = secrets.randbelow(2**40) if given.seed is None else given.seed
+    fine = fuzz("command", given.commands, exchange.COMMANDS_A_CASE, first, given.processes)
+    return int(not (fuzz("network", given.networks, 1, first, given.processes) and fine))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
