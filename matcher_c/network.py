@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from .columns import Column
-from .errors import NetworkRefused, OrderRefused
+from .errors import MatcherRefused, NetworkRefused, OrderRefused
 
 if TYPE_CHECKING:
     from .columns import Words
@@ -96,7 +96,46 @@ def clear_with(clear_arrays: ClearArrays, network: Sequence[Bus], orders: Sequen
 
     Raises NetworkRefused or OrderRefused, naming the bus or the order by its id.
     """
-    index = _index_of(network)
+    index = index_of(network, orders)
+    parents = [index[bus.parent] if bus.parent is not None else -1 for bus in network]
+    try:
+        traded, price, flow = clear_arrays(
+            parents,
+            [bus.fee for bus in network],
+            [-1 if bus.capacity_up is None else bus.capacity_up for bus in network],
+            [-1 if bus.capacity_down is None else bus.capacity_down for bus in network],
+            [index[order.bus] for order in orders],
+            [order.side for order in orders],
+            [order.price for order in orders],
+            [-1 if order.quantity is None else order.quantity for order in orders],
+            ranks_of(network),
+        )
+    except MatcherRefused as refused:
+        raise named(refused, network, orders) from None
+    payments = [
+        (1 if order.side == SELL else -1) * energy * price[index[order.bus]]
+        for order, energy in zip(orders, traded, strict=True)
+    ]
+    balance = sum(payments) + rent_of(parents, price, flow)
+    assert balance == 0, "a clearing did not balance; keep its input, this is a bug"
+    return clearing_of(network, orders, traded, price, flow, payments)
+
+
+def rent_of(parents: Sequence[int], price: Sequence[int], flow: Sequence[int]) -> int:
+    """What the edges earn, fees and congestion: on each the flow times the difference of the prices at its ends."""
+    rents = [flow[b] * (price[parents[b]] - price[b]) for b in range(1, len(parents))]
+    assert all(rent >= 0 for rent in rents), "an edge costs its operator money; keep the input, this is a bug"
+    return sum(rents)
+
+
+def ranks_of(network: Sequence[Bus]) -> list[int]:
+    """One rank a bus: its own, else its place in the list."""
+    return [place if bus.rank is None else bus.rank for place, bus in enumerate(network)]
+
+
+def index_of(network: Sequence[Bus], orders: Sequence[Order]) -> dict[str, int]:
+    """The place of each bus by id. Raises NetworkRefused or OrderRefused for what the arrays cannot say."""
+    index = _places(network)
     ids: set[str] = set()
     for order in orders:
         if order.id in ids:
@@ -110,30 +149,19 @@ def clear_with(clear_arrays: ClearArrays, network: Sequence[Bus], orders: Sequen
             )
         if not _fit_words(order.side, order.price, order.quantity):
             raise OrderRefused(f"order {order.id!r}: give numbers that fit 64 bits", None)
-    try:
-        traded, price, flow = clear_arrays(
-            [index[bus.parent] if bus.parent is not None else -1 for bus in network],
-            [bus.fee for bus in network],
-            [-1 if bus.capacity_up is None else bus.capacity_up for bus in network],
-            [-1 if bus.capacity_down is None else bus.capacity_down for bus in network],
-            [index[order.bus] for order in orders],
-            [order.side for order in orders],
-            [order.price for order in orders],
-            [-1 if order.quantity is None else order.quantity for order in orders],
-            [place if bus.rank is None else bus.rank for place, bus in enumerate(network)],
-        )
-    except NetworkRefused as refused:
-        if refused.index is None:
-            raise
-        raise NetworkRefused(f"bus {network[refused.index].id!r}: {refused.reason}", None) from None
-    except OrderRefused as refused:
-        if refused.index is None:
-            raise
-        raise OrderRefused(f"order {orders[refused.index].id!r}: {refused.reason}", None) from None
-    return _named(network, orders, index, traded, price, flow)
+    return index
 
 
-def _index_of(network: Sequence[Bus]) -> dict[str, int]:
+def named(refused: MatcherRefused, network: Sequence[Bus], orders: Sequence[Order]) -> MatcherRefused:
+    """The same refusal with the id in place of the index."""
+    if isinstance(refused, NetworkRefused) and refused.index is not None:
+        return NetworkRefused(f"bus {network[refused.index].id!r}: {refused.reason}", None)
+    if isinstance(refused, OrderRefused) and refused.index is not None:
+        return OrderRefused(f"order {orders[refused.index].id!r}: {refused.reason}", None)
+    return refused
+
+
+def _places(network: Sequence[Bus]) -> dict[str, int]:
     index: dict[str, int] = {}
     for place, bus in enumerate(network):
         if bus.id in index:
@@ -153,31 +181,24 @@ def _fit_words(*values: int | None) -> bool:
     return all(value is None or -(2**63) <= value < 2**63 for value in values)
 
 
-def _named(
+def clearing_of(
     network: Sequence[Bus],
     orders: Sequence[Order],
-    index: dict[str, int],
-    traded: Words,
-    price: Words,
-    flow: Words,
+    traded: Sequence[int],
+    price: Sequence[int],
+    flow: Sequence[int],
+    payments: Sequence[int],
 ) -> Clearing:
-    payments: dict[str, int] = {}
-    objective = 0
-    for i, order in enumerate(orders):
-        sign = 1 if order.side == SELL else -1
-        payments[order.id] = sign * traded[i] * price[index[order.bus]]
-        objective -= sign * traded[i] * order.price
-    operator = 0
-    for b, bus in enumerate(network):
-        if bus.parent is not None:
-            operator += flow[b] * (price[index[bus.parent]] - price[b])
-            objective -= bus.fee * abs(flow[b])
-    assert sum(payments.values()) + operator == 0, "a clearing did not balance; keep its input, this is a bug"
+    """A clearing by the ids that went in; what the payments leave over is the operator's."""
+    objective = sum(
+        (1 if order.side == BUY else -1) * energy * order.price for order, energy in zip(orders, traded, strict=True)
+    )
+    objective -= sum(bus.fee * abs(through) for bus, through in zip(network, flow, strict=True))
     return Clearing(
-        traded={order.id: traded[i] for i, order in enumerate(orders)},
+        traded={order.id: energy for order, energy in zip(orders, traded, strict=True)},
         prices={bus.id: price[b] for b, bus in enumerate(network)},
         flows={bus.id: flow[b] for b, bus in enumerate(network) if bus.parent is not None},
-        payments=payments,
-        operator=operator,
+        payments={order.id: payment for order, payment in zip(orders, payments, strict=True)},
+        operator=-sum(payments),
         objective=objective,
     )

@@ -21,6 +21,8 @@ from .errors import ConfigError, DiskFailed, FolderInUse, UnitError
 from .genesis import (
     GENESIS_VERSION,
     NO_CAPACITY,
+    PRICINGS,
+    UNIFORM,
     Bus,
     Consensus,
     Device,
@@ -186,10 +188,12 @@ def load_genesis(path: Path) -> Genesis:
         heartbeat_ms=agree.integer("heartbeat_ms", 1_000, 86_400_000),
         expiry_max=agree.integer("expiry_max", 1, 1_000_000),
     )
+    pricing = market.parsed("pricing", parse_pricing, PRICINGS[UNIFORM])
     rules = Market(
         retail=tariff.parsed("retail", units.parse_price),
         feed_in=tariff.parsed("feed_in", units.parse_price),
-        sharing=market.parsed("sharing", units.parse_share, "0"),
+        sharing=market.parsed("sharing", units.parse_share, "1" if pricing == UNIFORM else "0"),
+        pricing=pricing,
         exchange_fee=market.parsed("exchange_fee", units.parse_share, "0.05"),
         exchange_fee_treasury=market.parsed("exchange_fee_treasury", units.parse_share, "0.10"),
         tsl_required=market.parsed("tsl", _on_off, "on"),
@@ -220,6 +224,13 @@ def _on_off(text: str) -> bool:
     if text not in ("on", "off"):
         raise ValueError(f"is {text!r}; it must be on or off (warn comes later)")
     return text == "on"
+
+
+def parse_pricing(text: str) -> int:
+    """The number of a pricing rule. Raises `ValueError`."""
+    if text not in PRICINGS:
+        raise ValueError(f"{text!r} is no rule of pricing; rules are {', '.join(PRICINGS)}")
+    return PRICINGS.index(text)
 
 
 def _bus(table: Table) -> Bus:
@@ -291,7 +302,10 @@ def check_genesis(path: Path, genesis: Genesis) -> None:
     need(len(genesis.homes) <= COMMITTEE_MAX, f"more than {COMMITTEE_MAX} homes need followers, which come later")
     need(genesis.timing.created_ms < genesis.timing.origin_ms, "[time] created_ms must lie before origin_ms")
     need(0 <= genesis.market.feed_in <= genesis.market.retail, "[tariff] 0 <= feed_in <= retail must hold")
-    need(genesis.market.sharing == 0, "[market] sharing: not yet; only 0 is possible")
+    pricing = PRICINGS[genesis.market.pricing]
+    one_price = genesis.market.pricing == UNIFORM
+    need(one_price or len(genesis.buses) == 1, f"[market] pricing: {pricing} is for a street of one bus; use uniform")
+    need(one_price or genesis.market.sharing == 0, f"[market] sharing: must be 0 where pricing is {pricing}")
     _unique(path, "bus", (b.name for b in genesis.buses))
     _unique(path, "home", (h.name for h in genesis.homes))
     _unique(path, "device", (d.name for d in genesis.devices))

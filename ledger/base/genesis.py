@@ -16,6 +16,8 @@ from .units import Millis, Money, Price, Wh
 
 GENESIS_VERSION: Final = 1
 NO_CAPACITY: Final = -1
+PRICINGS: Final = ("uniform", "pay-as-bid", "midpoint")  # by number: matcher_c.settling.Pricing
+UNIFORM: Final = 0
 
 
 class Role(IntEnum):
@@ -111,7 +113,8 @@ class Market(NamedTuple):
 
     retail: Price
     feed_in: Price
-    sharing: int
+    sharing: int  # how much of the difference between both sides' gains is evened out
+    pricing: int  # of PRICINGS
     exchange_fee: int
     exchange_fee_treasury: int  # the treasury's part of the exchange fee; the rest is the operator's
     tsl_required: bool

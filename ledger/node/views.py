@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ledger.base.address import format_address, parse_address
 from ledger.base.errors import DecodeError
-from ledger.base.genesis import Genesis, Role
+from ledger.base.genesis import PRICINGS, Genesis, Role
 from ledger.base.intents import BUY, FLAG_NAMES
 from ledger.base.units import SLOT_PROFILE_S, Millis, format_money, format_price, format_share
 from ledger.state.blocks import Block
@@ -174,6 +174,7 @@ def slot(closed: SlotClosed, names: Names, height: int) -> dict[str, Any]:
                 **settled._asdict(),
                 **_kind(genesis, settled.device),
                 "fees": format_money(settled.fees),
+                "shared": format_money(settled.shared),
                 "net": format_money(settled.net),
             }
         )
@@ -183,6 +184,12 @@ def slot(closed: SlotClosed, names: Names, height: int) -> dict[str, Any]:
         "closed_height": height,
         "price": format_price(closed.prices[0]),
         "prices": prices,
+        "pricing": PRICINGS[closed.pricing],
+        "sharing": format_share(closed.sharing),
+        "shared": format_money(sum(max(0, settled.shared) for settled in closed.devices)),
+        "gain_buyers": format_money(closed.gain_buyers),
+        "gain_sellers": format_money(closed.gain_sellers),
+        "rounds": closed.rounds,
         "local_wh": sum(device.bought_local_wh for device in closed.devices),
         "from_grid_wh": closed.grid_sold_wh,
         "to_grid_wh": closed.grid_bought_wh,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ledger.base.genesis import Consensus
 from ledger.base.units import Millis
 from ledger.state.mempool import Mempool
-from ledger.state.rules.live_market import next_boundary_ms
+from ledger.state.rules.slots import next_boundary_ms
 from ledger.state.transition import Executed
 
 

@@ -65,6 +65,7 @@ class DeviceSlot(NamedTuple):
     sold_local_wh: Wh
     sold_grid_wh: Wh
     fees: Money  # of deposits and redemptions, part of net
+    shared: Money  # received (positive) or given when the gain was shared, part of net
     net: Money
 
 
@@ -72,19 +73,25 @@ class SlotClosed(NamedTuple):
     """A settled slot. The instance and result of the clearing are kept, so that anybody can repeat it.
 
     `network` is (parent, fee, capacity up, capacity down) per bus after the pool's flows, `ranks` one per bus, `orders`
-    (device or "", bus, side, price, quantity) with the grid's two last; `traded`, `prices`, `flows` are the result.
+    (device or "", bus, side, price, quantity) with the grid's two last, their limits within the outside options; `traded`,
+    `prices`, `flows` are the result of the last of `rounds` clearings, the gains those before sharing.
     `informed` is (device, import Wh, export Wh) of the meters that inform or check, of those that reported in time.
     """
 
     slot: int
     retail: Price
     feed_in: Price
+    sharing: int  # ten-thousandths
+    pricing: int  # matcher_c.settling.Pricing
     ranks: tuple[int, ...]
     network: tuple[tuple[int, Price, Wh, Wh], ...]
     orders: tuple[tuple[str, int, int, Price, Wh], ...]
     traded: tuple[Wh, ...]
     prices: tuple[Price, ...]
     flows: tuple[Wh, ...]
+    rounds: int
+    gain_buyers: Money
+    gain_sellers: Money
     devices: tuple[DeviceSlot, ...]
     informed: tuple[tuple[str, Wh, Wh], ...]
     fees: Money

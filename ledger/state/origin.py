@@ -54,6 +54,7 @@ def genesis_state(genesis: Genesis) -> State:
             market.retail,
             market.feed_in,
             market.sharing,
+            market.pricing,
             market.exchange_fee,
             market.exchange_fee_treasury,
             int(market.tsl_required),

@@ -28,6 +28,7 @@ class Params(NamedTuple):
     retail: Price
     feed_in: Price
     sharing: int  # ten-thousandths
+    pricing: int  # matcher_c.settling.Pricing
     exchange_fee: int  # ten-thousandths
     exchange_fee_treasury: int  # ten-thousandths of the fee
     tsl_required: int  # 0 or 1
@@ -133,6 +134,8 @@ class Terms(NamedTuple):
     ended_ms: Millis  # time of the first block at or after the slot's end; 0 while it runs
     retail: Price
     feed_in: Price
+    sharing: int  # ten-thousandths
+    pricing: int  # matcher_c.settling.Pricing
     limits: tuple[tuple[bytes, Price | None, Price | None], ...]
     commitments: tuple[tuple[str, bytes, Wh], ...]
     requests: tuple[tuple[str, bytes, Wh], ...]

@@ -36,11 +36,12 @@ from ledger.base.intents import (
 from ledger.base.limits import BLOCK_TRANSACTIONS_MAX, BOOK_CAPACITY
 from ledger.base.units import Millis
 from matcher_c.exchange import Book
+from matcher_c.network import ClearArrays
 
 from . import history
 from .blocks import BLOCK_VERSION, Block, Header, link_hash, tx_root
 from .events import Event, Receipt, to_item
-from .rules import balances, devices, dues, exchange, generators, live_market, storage, transfer
+from .rules import balances, devices, dues, exchange, generators, outside, slots, storage, transfer
 from .state import State
 from .tables import ACCOUNT, INSTRUMENT, INTERVAL, NO_KEY, ORDER, OWNER, PARAMS
 
@@ -48,7 +49,7 @@ from .tables import ACCOUNT, INSTRUMENT, INTERVAL, NO_KEY, ORDER, OWNER, PARAMS
 class Matchers(NamedTuple):
     """The matchers a ledger runs with: matcher_c's, or the reference's for an audit. Same signatures, same results."""
 
-    clear_arrays: live_market.ClearArrays
+    clear_arrays: ClearArrays
     order_book: Callable[..., Book]
 
 
@@ -204,7 +205,7 @@ class _Run:
         self.events: list[Event] = []
         self.late: list[tuple[int, str]] = []
         self.books = _Books(context.matchers)
-        live_market.open_terms(self.state, time_ms, parent.hash)
+        slots.open_terms(self.state, time_ms, parent.hash)
 
     def carry(self, envelope: Envelope) -> None:
         """One more transaction. Raises `InvalidTransaction` and changes nothing if the block may not carry it."""
@@ -217,11 +218,11 @@ class _Run:
 
     def finish(self) -> None:
         """Everything that happens after the transactions."""
-        live_market.mark_ended(self.state, self.time_ms)
-        self.events += live_market.close_due(self.state, self.time_ms, self.context.matchers.clear_arrays)
+        slots.mark_ended(self.state, self.time_ms)
+        self.events += slots.close_due(self.state, self.time_ms, self.context.matchers.clear_arrays)
         for slot, device in self.late:
             interval = self.state.need(INTERVAL, (slot, device))
-            self.events += live_market.settle_late(self.state, slot, device, interval)
+            self.events += outside.settle_late(self.state, slot, device, interval)
             self.state.delete(INTERVAL, (slot, device))
         self.events += dues.collect(self.state)
         self.events += generators.pay_out(self.state)

@@ -12,6 +12,7 @@ from ledger.base.units import MONEY_UNIT, format_money, parse_money
 from ledger.state.events import Payout, PoolState, SlotClosed
 from ledger.state.rules import balances
 from ledger.state.tables import CASH
+from matcher_c import reference
 from tests.ledger.streets import SLOT_MS, Ledger, street
 
 SLOTS = 4
@@ -146,6 +147,28 @@ def test_cost_with_the_grid_alone_counts_paths_and_shares(day: Day) -> None:
     shares = next(n for home, n in day.genesis.generators[0].shares if home == "home2")
     expected = 700 * (30_000 + 500) - 150 * (8_000 - 500) * shares // 10_000
     assert day.home("home2")["cost_grid_only"] == format_money(expected)
+
+
+def test_what_was_shared_is_the_sum_of_its_slots(day: Day) -> None:
+    """In slot 0 home1's and the school's energy meets a small demand: buyers gain all, and give half of it away."""
+    rows = [row for slot in day.history.slots for row in slot.devices]
+    for home in day.figures()["homes"]:
+        assert parse_money(home["gain_shared"]) == sum(row.shared for row in rows if row.device == home["name"])
+    assert parse_money(day.home("home2")["gain_shared"]) < 0 < parse_money(day.home("home1")["gain_shared"])
+    assert sum(row.shared for row in rows) == 0
+
+
+def test_every_slot_can_be_settled_again_from_its_event(day: Day) -> None:
+    assert audit.not_repeatable(day.history, reference.clear_arrays) == []
+    first = day.history.slots[0]
+    bent = [row._replace(shared=row.shared + 1) if row.device == "home2" else row for row in first.devices]
+    for slot, what in (
+        (first._replace(devices=tuple(bent)), "shared"),
+        (first._replace(traded=(*first.traded[:-1], first.traded[-1] + 1)), "traded"),
+        (first._replace(sharing=5_000), "shared"),
+    ):
+        found = audit.not_repeatable(replace(day.history, slots=[slot]), reference.clear_arrays)
+        assert [problem.startswith(f"slot 0: {what}") for problem in found] == [True]
 
 
 def test_generators_and_exchange(day: Day) -> None:

@@ -97,6 +97,7 @@ def test_amounts_are_rounded_to_the_nearest() -> None:
 def report(**changes: Any) -> str:
     energies = ("used", "made", "deposited", "redeemed", "bought_local", "sold_local", "bought_grid", "sold_grid")
     home = {"name": "home1", "cost": "-1.25000000", "cost_grid_only": "1.00000000", "missing_slots": 3}
+    home |= {"gain_shared": "-0.37000000"}
     home |= {f"{key}_wh": 1_000 for key in energies} | {"stored_wh_change": 500}
     document: dict[str, Any] = {
         "street": {"currency": "EUR"},
@@ -135,7 +136,15 @@ def report(**changes: Any) -> str:
 
 def test_the_report_says_what_was_saved_paid_and_proved() -> None:
     text = report()
-    for part in ("74.7 %", "saved 2.25 EUR", "0.30000001", "2 trades moved 0.50 kWh", "50 ms (median)", "no neighbors"):
+    for part in (
+        "74.7 %",
+        "saved 2.25 EUR",
+        "0.30000001",
+        "2 trades moved 0.50 kWh",
+        "50 ms (median)",
+        "no neighbors",
+        "-0.37",
+    ):
         assert part in text
     assert text.count("✓") == len(CHECKS)
 

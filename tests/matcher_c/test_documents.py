@@ -1,4 +1,4 @@
-"""The matchers' JSON: decimals without floats, errors that name what is wrong, streams line by line."""
+"""A clearing's JSON: decimals without floats, errors that name what is wrong, settling where it is asked for."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -10,14 +10,8 @@ from hypothesis import strategies as st
 
 import matcher_c
 from matcher_c import reference
-from matcher_c.documents import (
-    band_around_zero,
-    clear_document,
-    decimal_to_units,
-    match_operations,
-    operation_of,
-    units_to_decimal,
-)
+from matcher_c.documents import clear_document
+from matcher_c.fields import decimal_to_units, units_to_decimal
 from tests.matcher_c.instances import fixed
 
 GOOD: dict[str, Any] = {
@@ -57,7 +51,7 @@ def test_decimals_that_are_refused(text: object) -> None:
 
 
 def test_the_example() -> None:
-    assert clear_document(GOOD, matcher_c.clear) == {
+    assert clear_document(GOOD, matcher_c.clear_arrays) == {
         "traded": {"a": 1500, "b": 1500},
         "prices": {"root": "0.11000", "f1": "0.09000"},
         "flows": {"f1": 1500},
@@ -74,9 +68,8 @@ def test_buses_in_any_order() -> None:
             {"id": "s", "bus": "home", "side": "sell", "price": "0.05", "quantity_wh": 10},
             {"id": "g", "bus": "root", "side": "buy", "price": "0.08", "quantity_wh": None, "outside": "0.08"},
         ],
-        "sharing": "0.00",
     }
-    result = clear_document(document, matcher_c.clear)
+    result = clear_document(document, matcher_c.clear_arrays)
     assert result["prices"] == {"home": "0.07000", "f1": "0.08000", "root": "0.08000"}
     assert result["flows"] == {"home": 10, "f1": 10}
 
@@ -90,9 +83,9 @@ def test_ranks_come_from_the_list_or_from_the_bus() -> None:
             {"id": "b", "bus": "root", "side": "buy", "price": "0.08", "quantity_wh": 10},
         ],
     }
-    assert clear_document(document, matcher_c.clear)["traded"] == {"sx": 10, "sy": 0, "b": 10}
+    assert clear_document(document, matcher_c.clear_arrays)["traded"] == {"sx": 10, "sy": 0, "b": 10}
     document["buses"][1]["rank"] = 5
-    assert clear_document(document, matcher_c.clear)["traded"] == {"sx": 0, "sy": 10, "b": 10}
+    assert clear_document(document, matcher_c.clear_arrays)["traded"] == {"sx": 0, "sy": 10, "b": 10}
 
 
 def changed(path: tuple[str | int, ...], value: object) -> Any:
@@ -104,7 +97,7 @@ def changed(path: tuple[str | int, ...], value: object) -> Any:
     return document
 
 
-@pytest.mark.parametrize("clear", [matcher_c.clear, reference.clear], ids=["c", "reference"])
+@pytest.mark.parametrize("clear_arrays", [matcher_c.clear_arrays, reference.clear_arrays], ids=["c", "reference"])
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
@@ -138,16 +131,16 @@ def changed(path: tuple[str | int, ...], value: object) -> Any:
         (changed(("orders", 1, "outside"), "x"), "order 'b': outside: write it"),
     ],
 )  # fmt: skip
-def test_a_bad_document_is_refused_whole(document: object, expected: str, clear: Callable[..., Any]) -> None:
+def test_a_bad_document_is_refused_whole(document: object, expected: str, clear_arrays: Callable[..., Any]) -> None:
     with pytest.raises(matcher_c.MatcherRefused, match=expected):
-        clear_document(document, clear)
+        clear_document(document, clear_arrays)
 
 
 def test_an_order_without_quantity_is_not_the_grid_by_accident() -> None:
     document = deepcopy(GOOD)
     del document["orders"][1]["quantity_wh"]
     with pytest.raises(matcher_c.DocumentRefused, match="order 'b': give \"quantity_wh\" in Wh, or null"):
-        clear_document(document, matcher_c.clear)
+        clear_document(document, matcher_c.clear_arrays)
 
 
 def test_feed_in_above_retail_is_refused() -> None:
@@ -156,90 +149,101 @@ def test_feed_in_above_retail_is_refused() -> None:
         {"id": "retail", "bus": "root", "side": "sell", "price": "0.30", "quantity_wh": None},
     ]
     with pytest.raises(matcher_c.OrderRefused, match="order 'retail': lower the grid's feed-in price"):
-        clear_document(changed(("orders",), orders), matcher_c.clear)
+        clear_document(changed(("orders",), orders), matcher_c.clear_arrays)
 
 
-@pytest.mark.parametrize("sharing", ["1.0", "0.5", 1, True, None])
-def test_sharing_comes_later(sharing: object) -> None:
-    with pytest.raises(matcher_c.NotYet, match="not yet"):
-        clear_document(changed(("sharing",), sharing), matcher_c.clear)
+# ---- settling ----
+
+SLOT: dict[str, Any] = {
+    "buses": [{"id": "root"}, {"id": "f1", "parent": "root", "fee": "0.02"}],
+    "orders": [
+        {"id": "roof", "bus": "f1", "side": "sell", "price": "0.06", "quantity_wh": 10000},
+        {"id": "flat", "bus": "f1", "side": "buy", "price": "0.32", "quantity_wh": 1000},
+        {"id": "low", "bus": "f1", "side": "buy", "price": "0.05", "quantity_wh": 500},
+        {"id": "grid buys", "bus": "root", "side": "buy", "price": "0.08", "quantity_wh": None},
+        {"id": "grid sells", "bus": "root", "side": "sell", "price": "0.30", "quantity_wh": None},
+    ],
+    "sharing": "1.0",
+}
 
 
-@pytest.mark.parametrize("sharing", ["0", "0.0", 0])
-def test_no_sharing_may_be_said(sharing: object) -> None:
-    assert clear_document(changed(("sharing",), sharing), matcher_c.clear) == clear_document(GOOD, matcher_c.clear)
+def slot(**changes: object) -> dict[str, Any]:
+    document = deepcopy(SLOT)
+    document.update(changes)
+    return {key: value for key, value in document.items() if value is not None}
 
 
-# ---- streams ----
+def test_the_grid_and_the_fees_on_the_way_give_the_outside_options() -> None:
+    result = clear_document(SLOT, matcher_c.clear_arrays)
+    # outside: the roof 0.08 - 0.02, the flats 0.30 + 0.02; the price at f1 is 0.06, so the flat gains 0.26 and gives half
+    assert result["prices"] == {"root": "0.08000", "f1": "0.06000"}
+    assert result["shared"] == {"roof": "0.13000000", "flat": "-0.13000000", "low": "0.00000000"}
+    assert result["net"] == {"roof": "0.73000000", "flat": "-0.19000000", "low": "-0.16000000"}
+    # the grid: 9 kWh bought at 0.08, half a kWh sold at 0.30; the operator: the fee on both
+    assert (result["grid_net"], result["operator_net"]) == ("-0.57000000", "0.19000000")
+    assert (result["gain_buyers"], result["gain_sellers"]) == ("0.26000000", "0.00000000")
+    assert (result["rounds"], result["dropped"]) == (1, [])
+    assert result["attribution"] == {
+        "roof": {"local_wh": 1000, "grid_wh": 9000},
+        "flat": {"local_wh": 1000, "grid_wh": 0},
+        "low": {"local_wh": 0, "grid_wh": 500},
+    }
 
 
-def limit(order_id: int, side: str, price: str, quantity: int, owner: int = 1) -> dict[str, object]:
-    return {"op": "limit", "id": order_id, "owner": owner, "side": side, "price": price, "quantity_wh": quantity}
+def test_an_order_that_sharing_would_take_past_its_limit_is_named() -> None:
+    document = slot()
+    document["orders"][1]["price"] = "0.12"
+    result = clear_document(document, matcher_c.clear_arrays)
+    assert (result["rounds"], result["dropped"]) == (2, ["flat"])
+    assert result["net"]["flat"] == "-0.32000000"  # type: ignore[index]
 
 
-@pytest.mark.parametrize("make", [matcher_c.OrderBook, reference.OrderBook], ids=["c", "reference"])
-def test_a_stream(make: type[matcher_c.Book]) -> None:
-    book = make(capacity=9, tick=1000, lowest=-100_000, highest=100_000)
-    lines: list[dict[str, object]] = [
-        limit(1, "buy", "0.16", 25000, owner=7) | {"tif": "gtc"},
-        limit(2, "sell", "0.15", 5000, owner=8),
-        limit(1, "sell", "0.20", 5000, owner=8),
-        limit(3, "sell", "0.155", 5000),
-        limit(4, "sell", "0.123456", 5000),
-        limit(5, "sell", "1.01", 5000),
-        limit(6, "sell", "0.20", 0),
-        limit(6, "sell", "0.123456", -1),
-        limit(6, "sell", "0.20", 10) | {"tif": "ioc"},
-        {"op": "reduce", "id": 1, "quantity_wh": 5000},
-        {"op": "market", "id": 7, "owner": 9, "side": "sell", "quantity_wh": 30000},
-        {"op": "cancel", "id": 1},
-        limit(8, "sell", "-0.20", 10),
-        {"op": "cancel", "id": 8},
-    ]
-    assert list(match_operations([operation_of(line, i) for i, line in enumerate(lines)], book)) == [
-        {"rest": {"id": 1, "quantity_wh": 25000}},
-        {"fill": {"maker": 1, "taker": 2, "price": "0.16000", "quantity_wh": 5000}},
-        {"rejected": {"id": 1, "code": "duplicate_id"}},
-        {"rejected": {"id": 3, "code": "price_off_tick"}},
-        {"rejected": {"id": 4, "code": "price_off_tick"}},
-        {"rejected": {"id": 5, "code": "price_outside_band"}},
-        {"rejected": {"id": 6, "code": "bad_quantity"}},
-        {"rejected": {"id": 6, "code": "bad_quantity"}},
-        {"rejected": {"id": 6, "code": "not_yet"}},
-        {"rejected": {"id": 1, "code": "not_yet"}},
-        {"fill": {"maker": 1, "taker": 7, "price": "0.16000", "quantity_wh": 20000}},
-        {"canceled": {"id": 7, "quantity_wh": 10000}},
-        {"rejected": {"id": 1, "code": "unknown_id"}},
-        {"rest": {"id": 8, "quantity_wh": 10}},
-        {"canceled": {"id": 8, "quantity_wh": 10}},
-    ]
+def test_an_outside_option_of_ones_own_goes_before_the_grids_and_bounds_the_limit() -> None:
+    document = slot(sharing="0")
+    document["orders"][2] |= {"price": "9", "outside": "0.07"}
+    result = clear_document(document, matcher_c.clear_arrays)
+    assert result["traded"]["low"] == 500  # type: ignore[index]
+    assert result["objective"] == "0.26500000", "its 0.07 counts, not its 9.00"
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"),
+    ("pricing", "net", "operator"),
     [
-        ([], "line 3: make it an object"),
-        ({"op": "buy"}, 'line 3: give "op" as one of limit, market, cancel, reduce, replace'),
-        ({"op": []}, 'line 3: give "op"'),
-        ({"op": "cancel"}, 'line 3: give "id" as a whole number'),
-        ({"op": "cancel", "id": -1}, 'line 3: give "id" from 0 to 18446744073709551615'),
-        ({"op": "cancel", "id": 1, "why": 2}, "line 3: take out the unknown key 'why'"),
-        (limit(1, "buy", "0.1", 1, owner=2**32), 'line 3: give "owner" from 0 to 4294967295'),
-        (limit(1, "up", "0.1", 1), 'line 3: give "side"'),
-        (limit(1, "buy", "x", 1), "line 3: price: write it as a decimal string"),
-        (limit(1, "buy", "0.1", 1) | {"quantity_wh": "1"}, 'line 3: give "quantity_wh" as a whole number'),
-        (limit(1, "buy", "0.1", 1) | {"tif": "day"}, 'line 3: give "tif" as "gtc"'),
-        (limit(1, "buy", "0.1", 1) | {"tif": []}, 'line 3: give "tif" as "gtc"'),
-        ({"op": "market", "id": 1, "side": "buy", "quantity_wh": 1}, 'line 3: give "owner" as a whole number'),
+        ("uniform", {"a": "0.22000000", "b": "-0.11000000", "c": "-0.11000000"}, "0.00000000"),
+        ("pay-as-bid", {"a": "0.16000000", "b": "-0.30000000", "c": "-0.14000000"}, "0.28000000"),
+        ("midpoint", {"a": "0.30000000", "b": "-0.19000000", "c": "-0.11000000"}, "0.00000000"),
     ],
 )
-def test_a_line_that_is_no_order_is_named(value: object, expected: str) -> None:
-    with pytest.raises(matcher_c.DocumentRefused, match=expected):
-        operation_of(value, 3)
+def test_three_rules_of_pricing(pricing: str, net: dict[str, str], operator: str) -> None:
+    orders = [
+        {"id": "a", "bus": "root", "side": "sell", "price": "0.08", "quantity_wh": 2000, "outside": "0.05"},
+        {"id": "b", "bus": "root", "side": "buy", "price": "0.30", "quantity_wh": 1000, "outside": "0.30"},
+        {"id": "c", "bus": "root", "side": "buy", "price": "0.14", "quantity_wh": 1000, "outside": "0.30"},
+    ]
+    document = {"buses": [{"id": "root"}], "orders": orders, "pricing": pricing}
+    result = clear_document(document, matcher_c.clear_arrays)
+    assert (result["net"], result["operator_net"]) == (net, operator)
+    assert result["traded"] == {"a": 2000, "b": 1000, "c": 1000}
 
 
-@pytest.mark.parametrize("tick", [1, 7, 1000, 2**31 - 1])
-def test_the_band_of_a_stream_that_names_none(tick: int) -> None:
-    lowest, highest = band_around_zero(tick)
-    matcher_c.OrderBook(capacity=1, tick=tick, lowest=lowest, highest=highest)
-    assert lowest == -highest
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (slot(sharing=1), "sharing: write it as a decimal string"),
+        (slot(sharing=True), "sharing: write it as a decimal string"),
+        (slot(sharing="0.00001"), "sharing: give at most 4 decimals"),
+        (slot(sharing="1.0001"), 'sharing: give a decimal from "0" to "1"'),
+        (slot(sharing="-0.5"), 'sharing: give a decimal from "0" to "1"'),
+        (slot(pricing="vickrey"), 'give "pricing" as one of uniform, pay-as-bid, midpoint'),
+        (slot(pricing=["uniform"]), 'give "pricing" as one of uniform, pay-as-bid, midpoint'),
+        (slot(pricing="midpoint"), 'sharing: leave it out, or set it to "0"; midpoint prices share in their own way'),
+        (slot(pricing="midpoint", sharing=None), "use uniform prices on a network of 2 buses; midpoint is for one bus"),
+        (slot(orders=SLOT["orders"][:4]), "order 'flat': give \"outside\", .* no public grid sells to it"),
+        (slot(orders=SLOT["orders"][:3] + SLOT["orders"][4:]), "order 'roof': give \"outside\".* buys from it"),
+        (slot(orders=[SLOT["orders"][0] | {"quantity_wh": 2**32}, *SLOT["orders"][3:]]), "order 'roof': give a quantity"),
+        (slot(buses=[{"id": "root"}, SLOT["buses"][1] | {"fee": "-1"}]), "bus 'f1': give a fee from 0"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_settled_is_refused(document: object, expected: str) -> None:
+    with pytest.raises(matcher_c.MatcherRefused, match=expected):
+        clear_document(document, matcher_c.clear_arrays)

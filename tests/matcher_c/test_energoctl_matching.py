@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import click
 import pytest
@@ -58,6 +59,67 @@ def test_clear_standard_input() -> None:
     assert json.loads(run("clear", "-", text=json.dumps(DOCUMENT)).stdout)["traded"] == {"a": 1000, "b": 1000}
 
 
+SETTLED = {
+    "buses": [{"id": "the <root> & all"}],
+    "orders": [
+        {"id": "roof", "bus": "the <root> & all", "side": "sell", "price": "0.08", "quantity_wh": 5000},
+        {"id": "flat", "bus": "the <root> & all", "side": "buy", "price": "0.30", "quantity_wh": 1000},
+        {"id": "shy", "bus": "the <root> & all", "side": "buy", "price": "0.12", "quantity_wh": 1000},
+        {"id": "pays", "bus": "the <root> & all", "side": "buy", "price": "0.08", "quantity_wh": None},
+        {"id": "asks", "bus": "the <root> & all", "side": "sell", "price": "0.30", "quantity_wh": None},
+    ],
+    "sharing": "1.0",
+}
+
+
+def test_clear_draws_an_svg_and_says_the_same(tmp_path: Path) -> None:
+    picture = tmp_path / "slot.svg"
+    plain = run("clear", "-", text=json.dumps(SETTLED))
+    drawn = run("clear", "-", "--plot", str(picture), text=json.dumps(SETTLED))
+    assert (plain.exit_code, drawn.exit_code, drawn.stderr) == (0, 0, "")
+    assert drawn.stdout == plain.stdout
+    root = ElementTree.fromstring(picture.read_text())
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    words = [element.text for element in root.iter() if element.text and element.text.strip()]
+    assert "Supply and demand at the <root> & all" in words
+    assert "5 kWh trade at 0.08 per kWh" in words
+    assert "sharing the gain moves 0.11 from the buyers to the sellers" in words
+    assert "1 order would have passed the own limit by sharing, and did not trade" in words
+
+
+@pytest.mark.parametrize("arguments", [("--plot",), ("--plot", "-")])
+def test_clear_draws_in_characters_beside_the_json(arguments: tuple[str, ...]) -> None:
+    result = run("clear", "-", *arguments, text=json.dumps(SETTLED))
+    assert json.loads(result.stdout)["dropped"] == ["shy"]
+    lines = result.stderr.splitlines()
+    assert lines[0] == "Supply and demand at the <root> & all: 5 kWh trade at 0.08 per kWh"
+    assert result.stderr.isascii()
+    assert max(len(line) for line in lines) <= 80
+    assert sum(line.count("@") for line in lines[:-1]) == 1
+
+
+@pytest.mark.parametrize(
+    "orders",
+    [
+        [],
+        [{"id": "a", "bus": "r", "side": "sell", "price": "0.08", "quantity_wh": 1}],
+        [{"id": "a", "bus": "r", "side": "buy", "price": "-0.00001", "quantity_wh": 1}],
+        [{"id": "a", "bus": "r", "side": "buy", "price": "21474.83647", "quantity_wh": 2**32 - 1}],
+        [
+            {"id": "a", "bus": "r", "side": "buy", "price": "21474.83647", "quantity_wh": 7},
+            {"id": "b", "bus": "r", "side": "sell", "price": "-21474.83647", "quantity_wh": 7},
+            {"id": "g", "bus": "r", "side": "sell", "price": "0.3", "quantity_wh": None},
+        ],
+    ],
+)
+def test_any_clearing_can_be_drawn(orders: list[dict[str, object]], tmp_path: Path) -> None:
+    text = json.dumps({"buses": [{"id": "r"}], "orders": orders})
+    for where in ("-", str(tmp_path / "a.svg")):
+        result = run("clear", "-", "--plot", where, text=text)
+        assert result.exit_code == 0, result.output
+    ElementTree.fromstring((tmp_path / "a.svg").read_text())
+
+
 def test_match_a_file(tmp_path: Path) -> None:
     file = tmp_path / "stream.jsonl"
     file.write_text(STREAM)
@@ -66,7 +128,7 @@ def test_match_a_file(tmp_path: Path) -> None:
     assert [json.loads(line) for line in result.stdout.splitlines()] == [
         {"rest": {"id": 1, "quantity_wh": 25000}},
         {"fill": {"maker": 1, "taker": 2, "price": "0.16000", "quantity_wh": 5000}},
-        {"canceled": {"id": 1, "quantity_wh": 20000}},
+        {"canceled": {"id": 1, "quantity_wh": 20000, "reason": "asked"}},
     ]
 
 
@@ -81,7 +143,18 @@ def test_match_with_an_instrument_of_its_own() -> None:
         (("clear", "/nowhere/at all"), "", "unreadable", "check that the file is there and readable"),
         (("clear", "-"), "{", "not_json", "correct the JSON"),
         (("clear", "-"), "[" * 100_000, "not_json", "nested too deeply"),
-        (("clear", "-"), '{"buses": [], "orders": [], "sharing": "1"}', "not_yet", "not yet"),
+        (
+            ("clear", "-"),
+            json.dumps(DOCUMENT | {"sharing": "1"}),
+            "document_refused",
+            "order 'a': give \"outside\"",
+        ),
+        (
+            ("clear", "-", "--plot", "/nowhere/at all.svg"),
+            json.dumps(DOCUMENT),
+            "unwritable",
+            "check that the folder is there and writable",
+        ),
         (("clear", "-"), "{}", "document_refused", 'give "buses" as a list'),
         (
             ("clear", "-"),

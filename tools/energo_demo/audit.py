@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from ledger.base.genesis import SETTLING, Device, Genesis, Role
-from ledger.base.intents import Reading, Transfer, decode_transaction
+from ledger.base.intents import BUY, Reading, Transfer, decode_transaction
 from ledger.base.units import SHARES_TOTAL, Money, Price, Wh, format_money, format_ratio
 from ledger.state.events import (
     Burned,
@@ -31,6 +31,9 @@ from ledger.state.events import (
 from ledger.state.rules import balances, dues
 from ledger.state.state import State
 from ledger.state.tables import CASH, GENERATOR, POOL, SUPPLY, gen, watt
+from matcher_c import settling
+from matcher_c.network import ClearArrays
+from matcher_c.settling import Edge, Offer, Pricing, settle
 
 METER_ERROR_WH: Final = 1  # a device and slot: registers are whole Wh, rounded down
 PROBLEMS_MAX: Final = 5  # of one check: the first few tell a person enough
@@ -48,6 +51,7 @@ class Settled:
     sold_local_wh: Wh = 0
     sold_grid_wh: Wh = 0
     net: Money = 0
+    shared: Money = 0  # received (positive) or given when gains were shared, part of net
     missing_slots: int = 0
     grid_only: Money = 0  # what its net energy would have cost (negative: brought) with the grid alone
     export_value: Money = 0  # of its net exports alone, at feed-in less path fees
@@ -161,6 +165,7 @@ def _book_row(sums: Settled, row: DeviceSlot, slot: SlotClosed, fee: Price) -> N
     sums.sold_local_wh += row.sold_local_wh
     sums.sold_grid_wh += row.sold_grid_wh
     sums.net += row.net
+    sums.shared += row.shared
     sums.missing_slots += row.status != "metered"
     _grid_only(sums, row.import_wh - row.own_wh, row.export_wh - row.own_wh, slot.retail + fee, slot.feed_in - fee)
 
@@ -268,7 +273,7 @@ def _home(history: History, state: State, home: str) -> dict[str, Any]:
         "sold_grid_wh": sums.sold_grid_wh,
         "cost": format_money(_cost(history, state, home)),
         "cost_grid_only": format_money(_cost_grid_only(history, state, home)),
-        "gain_shared": format_money(0),  # the genesis has sharing 0
+        "gain_shared": format_money(sums.shared),
         "stored_wh_change": watt_wh + battery_wh,  # both begin empty
         "watt_wh": watt_wh,
         "battery_wh": battery_wh,
@@ -372,6 +377,39 @@ def _root_disagrees(history: History) -> list[str]:
 def _net_by_slot(history: History, device: str) -> dict[int, Wh]:
     """Import less export since commissioning, at the end of every slot that was reported (-1: the start)."""
     return {-1: 0} | {r.slot: r.import_wh - r.export_wh for r in history.readings[device]}
+
+
+def not_repeatable(history: History, clear_arrays: ClearArrays) -> list[str]:
+    """Every slot settled once more from what its event says alone comes to the same trades, prices, flows and shares."""
+    found: list[str] = []
+    for event in history.slots:
+        network = [Edge(*bus) for bus in event.network]
+        fees = settling.path_fees(network)
+        offers = [
+            Offer(bus, side, limit, energy, event.retail + fees[bus] if side == BUY else event.feed_in - fees[bus])
+            for _, bus, side, limit, energy in event.orders
+        ]
+        again = settle(
+            clear_arrays,
+            network,
+            offers,
+            ranks=event.ranks,
+            sharing=event.sharing,
+            pricing=Pricing(event.pricing),
+        )
+        shared = {row.device: row.shared for row in event.devices}
+        told = [shared.get(name, 0) for name, *_ in event.orders]
+        compared = (
+            ("traded", again.traded, event.traded),
+            ("prices", again.prices, event.prices),
+            ("flows", again.flows, event.flows),
+            ("shared", list(again.shared), told),
+            ("gains", (again.gain_buyers, again.gain_sellers), (event.gain_buyers, event.gain_sellers)),
+        )
+        for what, ours, theirs in compared:
+            if ours != theirs:
+                found.append(f"slot {event.slot}: {what} {theirs}, settled again {ours}")
+    return found
 
 
 def unevenly_paid(history: History, state: State) -> list[str]:

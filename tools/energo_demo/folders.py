@@ -19,7 +19,7 @@ from zeroconf import Zeroconf
 
 from ledger.base.errors import ConfigError, DiskFailed
 from ledger.base.files import create_key
-from ledger.base.genesis import NO_CAPACITY
+from ledger.base.genesis import NO_CAPACITY, PRICINGS
 from ledger.base.units import format_money, format_price, format_share
 from ledger.wallet.keystore import create_keys
 
@@ -225,6 +225,7 @@ def genesis_text(
             "[market]",
             {
                 "sharing": format_share(market.sharing),
+                "pricing": PRICINGS[market.pricing],
                 "exchange_fee": format_share(market.exchange_fee),
                 "exchange_fee_treasury": format_share(market.exchange_fee_treasury),
                 "tsl": "on" if market.tsl_required else "off",

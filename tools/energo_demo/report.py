@@ -14,7 +14,7 @@ PROOF: Final = {
     "same_state_root": "every node has the same state root",
     "conserved": "nothing appeared or vanished: each asset's supply is the sum of its balances",
     "energy_balanced": "each slot's energy balances: the root's meter agrees with those behind it",
-    "clearings_reverified": "every clearing repeated by the reference, with the same result",
+    "clearings_reverified": "every clearing and its sharing repeated by the reference, with the same result",
     "replayed": "the chain replayed from its genesis on every node's files",
     "paid_exactly": "each generator paid its owners what it earned, the remainder carried",
     "pool_backed": "no more WATT at any time than the pool's meter said is stored",
@@ -67,11 +67,22 @@ def print_report(document: dict[str, Any], console: Console) -> None:
         energy.add_row(plant["name"], *cells)
     console.print(energy)
 
-    cash = table(f"Money, {currency}", "", "paid", "with the grid alone", "saved", "stored, kWh", "slots missed")
+    cash = table(
+        f"Money, {currency}",
+        "",
+        "paid",
+        "with the grid alone",
+        "saved",
+        "of it by sharing",
+        "stored, kWh",
+        "slots missed",
+    )
     for home in document["homes"]:
         saved = units.parse_money(home["cost_grid_only"]) - units.parse_money(home["cost"])
         costs = [money(home["cost"]), money(home["cost_grid_only"]), money(units.format_money(saved))]
-        cash.add_row(home["name"], *costs, kwh(home["stored_wh_change"]), str(home["missing_slots"]))
+        cash.add_row(
+            home["name"], *costs, money(home["gain_shared"]), kwh(home["stored_wh_change"]), str(home["missing_slots"])
+        )
     console.print(cash)
 
     for plant in document["generators"]:

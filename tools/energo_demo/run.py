@@ -462,7 +462,10 @@ class Run:
             for breach in audit.not_conserved(genesis, history, final.state)
         ]
         problems["energy_balanced"] = audit.energy_unbalanced(history)
-        problems["clearings_reverified"] = self._verify(self.homes[0], genesis, REFERENCE)
+        problems["clearings_reverified"] = [
+            *audit.not_repeatable(history, REFERENCE.clear_arrays),
+            *self._verify(self.homes[0], genesis, REFERENCE),
+        ]
         problems["replayed"] = [bad for home in self.homes for bad in self._verify(home, genesis, NATIVE)]
         problems["paid_exactly"] = audit.unevenly_paid(history, state)
         problems["pool_backed"] = audit.pool_unbacked(history)

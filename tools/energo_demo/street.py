@@ -13,8 +13,8 @@ from typing import Final
 
 from ledger.base import units
 from ledger.base.errors import ConfigError
-from ledger.base.files import Table, load_toml
-from ledger.base.genesis import NO_CAPACITY, Bus, Market
+from ledger.base.files import Table, load_toml, parse_pricing
+from ledger.base.genesis import NO_CAPACITY, PRICINGS, UNIFORM, Bus, Market
 from ledger.base.limits import AMOUNT_MAX, NAME_BYTES_MAX
 
 from . import profiles
@@ -240,10 +240,12 @@ def expand(path: Path | None = None, *, homes: int, days: int = 1, seed: int = 0
 
 
 def _market(tariff: Table, rules: Table) -> Market:
+    pricing = rules.parsed("pricing", parse_pricing, PRICINGS[UNIFORM])
     market = Market(
         retail=tariff.parsed("retail", units.parse_price),
         feed_in=tariff.parsed("feed_in", units.parse_price),
-        sharing=rules.parsed("sharing", units.parse_share, "0"),
+        sharing=rules.parsed("sharing", units.parse_share, "1" if pricing == UNIFORM else "0"),
+        pricing=pricing,
         exchange_fee=rules.parsed("exchange_fee", units.parse_share, "0.05"),
         exchange_fee_treasury=rules.parsed("exchange_fee_treasury", units.parse_share, "0.10"),
         tsl_required=rules.parsed("tsl", _on_off, "on"),

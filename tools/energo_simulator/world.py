@@ -172,7 +172,7 @@ class World:
             "2021-03-24",
             Timing(ORIGIN_MS - 10_000, ORIGIN_MS, SLOT_MS, SLOTS, SLOT_MS, 500),
             Consensus(300, 8, 100, 100, 600_000, 100_000),
-            Market(30_000, 8_000, 0, 500, 1_000, True, 0, 1_000 * 10**8),
+            Market(30_000, 8_000, 10_000, 0, 500, 1_000, True, 0, 1_000 * 10**8),
             (
                 Bus("root", "", 0, NO_CAPACITY, NO_CAPACITY),
                 *(Bus(name, "root", 100, NO_CAPACITY, NO_CAPACITY) for name in names),

@@ -13,16 +13,12 @@ from typing import NoReturn
 import click
 
 import matcher_c
-from matcher_c.documents import (
-    PRICE_DECIMALS,
-    Operation,
-    band_around_zero,
-    clear_document,
-    decimal_to_units,
-    match_operations,
-    operation_of,
-)
+from matcher_c.documents import asked_of, cleared
 from matcher_c.exchange import CAPACITY_MAX
+from matcher_c.fields import PRICE_DECIMALS, decimal_to_units
+from matcher_c.streams import Operation, band_around_zero, match_operations, operation_of
+
+from . import curves
 
 FILE_BYTES_MAX = 512 * 2**20  # a full clearing of 2^20 orders takes about 100 MB of JSON; more would only fill memory
 
@@ -68,15 +64,39 @@ def parse(ctx: click.Context, text: str, where: str) -> object:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.option(
+    "--plot",
+    metavar="[OUT.svg]",
+    is_flag=False,
+    flag_value="-",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Draw the curves into an SVG file; without a name, or with -, in characters on standard error.",
+)
 @click.pass_context
-def clear(ctx: click.Context, file: Path) -> None:
-    """Clear one slot of the live market from a JSON FILE ("-" reads standard input)."""
+def clear(ctx: click.Context, file: Path, plot: Path | None) -> None:
+    """Clear one slot of the live market from a JSON FILE ("-" reads standard input), and settle it.
+
+    With "sharing", "pricing" or an order's "outside" in the file the result says what each order pays or receives in all.
+    """
     document = parse(ctx, read_text(ctx, file), str(file))
     try:
-        result = clear_document(document, matcher_c.clear)
+        result = cleared(asked_of(document), matcher_c.clear_arrays)
     except matcher_c.MatcherRefused as refused:
         fail(ctx, refusal_code(refused), f"{file}: {refused}")
-    click.echo(json.dumps(result))
+    if plot is not None:
+        _draw(ctx, curves.picture_of(result), plot)
+    click.echo(json.dumps(result.document()))
+
+
+def _draw(ctx: click.Context, picture: curves.Picture, plot: Path) -> None:
+    """A picture into a file, or for a person's eyes beside the JSON."""
+    if str(plot) == "-":
+        click.echo(curves.plain(picture), err=True, nl=False)
+        return
+    try:
+        plot.write_text(curves.svg(picture), encoding="utf-8")
+    except OSError as error:
+        fail(ctx, "unwritable", f"{plot}: check that the folder is there and writable ({error.strerror})")
 
 
 @click.command()
@@ -102,7 +122,7 @@ def match(
         if highest is not None:
             high = _option("--highest", highest)
         operations = list(_operations(ctx, file))
-        limits = sum(operation.op == "limit" for operation in operations)
+        limits = sum(operation.may_rest for operation in operations)
         book = matcher_c.OrderBook(
             capacity=capacity or min(max(limits, 1), CAPACITY_MAX), tick=step, lowest=low, highest=high
         )

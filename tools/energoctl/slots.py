@@ -23,7 +23,16 @@ def slots(ctx: click.Context, count: int) -> None:
         return
     own = get(ctx, "/v1/status")["name"]
     answers.write_table(
-        [">slot", "start", ">price per kWh", ">in the street Wh", ">from grid Wh", ">to grid Wh", f">{own} receives"],
+        [
+            ">slot",
+            "start",
+            ">price per kWh",
+            ">in the street Wh",
+            ">from grid Wh",
+            ">to grid Wh",
+            ">shared",
+            f">{own} receives",
+        ],
         [
             [
                 slot["slot"],
@@ -32,6 +41,7 @@ def slots(ctx: click.Context, count: int) -> None:
                 slot["local_wh"],
                 slot["from_grid_wh"],
                 slot["to_grid_wh"],
+                slot["shared"],
                 _received(slot, own),
             ]
             for slot in found

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from ledger.base.errors import Refused
 from ledger.base.units import Money
+from matcher_c.shares import split
 
 from ..events import DueMade, DuePaid, Event
-from ..shares import split
 from ..state import State
 from ..tables import CASH, CLOCK, DUE, NO_KEY, PARAMS, Due
 from . import balances

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ledger.base.genesis import NO_CAPACITY
 from ledger.base.units import Price, Wh
+from matcher_c.settling import Edge
 
 from ..state import State
 from ..tables import BUS, BusRow
@@ -40,10 +41,10 @@ class Network:
             self.pool_flow_wh[edge] -= energy_wh
         return sum(self.buses[edge].fee for edge in up + down)
 
-    def remaining(self) -> tuple[tuple[int, Price, Wh, Wh], ...]:
-        """(parent, fee, capacity up, capacity down) per bus for the clearing; what is left is never below 0."""
+    def remaining(self) -> tuple[Edge, ...]:
+        """The buses for the clearing, with what is left of their capacities, which is never below 0."""
         return tuple(
-            (bus.parent, bus.fee, _left(bus.capacity_up_wh, flow), _left(bus.capacity_down_wh, -flow))
+            Edge(bus.parent, bus.fee, _left(bus.capacity_up_wh, flow), _left(bus.capacity_down_wh, -flow))
             for bus, flow in zip(self.buses, self.pool_flow_wh, strict=True)
         )
 

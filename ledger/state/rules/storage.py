@@ -9,9 +9,9 @@ from __future__ import annotations
 from ledger.base.errors import Refused
 from ledger.base.intents import BUY, SELL, Commit, Redeem
 from ledger.base.units import SHARE_UNIT, Wh
+from matcher_c.shares import split, split_capped
 
 from ..events import Burned, Event, Minted, PoolState
-from ..shares import split, split_capped
 from ..state import State
 from ..tables import (
     COMMITMENT,

@@ -55,7 +55,7 @@ def genesis() -> Genesis:
         "2021-03-24",
         Timing(ORIGIN_MS - 10_000, ORIGIN_MS, SLOT_MS, 20, SLOT_MS, 500),
         Consensus(300, 8, 100, 100, 600_000, 10_000),
-        Market(30_000, 8_000, 0, 500, 1_000, True, 0, 10**11),
+        Market(30_000, 8_000, 10_000, 0, 500, 1_000, True, 0, 10**11),
         (Bus("root", "", 0, NO_CAPACITY, NO_CAPACITY),),
         tuple(Home(name, b"o" + name.encode(), b"n", b"t", "root", 10**10) for name in names),
         (

@@ -45,7 +45,7 @@ def genesis(slot_count: int = 0, devices: tuple[str, ...] = ("home1",)) -> Genes
         "2021-03-24",
         Timing(ORIGIN_MS - 1, ORIGIN_MS, SLOT_MS, slot_count, SLOT_MS, 500),
         Consensus(300, 8, 100, 100, 600_000, 10_000),
-        Market(30_000, 8_000, 0, 500, 1_000, True, 0, 10**11),
+        Market(30_000, 8_000, 10_000, 0, 500, 1_000, True, 0, 10**11),
         (Bus("root", "", 0, NO_CAPACITY, NO_CAPACITY),),
         (Home("home1", KEY, KEY, KEY, "root", 10**10),),
         tuple(Device(name, KEY, int(Role.CONNECTION), "home1", "root") for name in devices),

@@ -10,6 +10,8 @@ import pytest
 from ledger.base import files
 from ledger.base.crypto import ED25519
 from ledger.base.errors import ConfigError, FolderInUse
+from ledger.base.genesis import PRICINGS
+from matcher_c import documents
 from tests.ledger.genesis_text import genesis_toml
 
 
@@ -39,7 +41,13 @@ MISTAKES = {
     "bad price": ('retail = "0.30"', 'retail = "0.3000001"', "more than 5 decimals"),
     "tariff upside down": ('feed_in = "0.08"', 'feed_in = "0.31"', "feed_in <= retail"),
     "no such bus": ('bus = "home2"\ncash', 'bus = "nowhere"\ncash', "no bus is called nowhere"),
-    "sharing": ('grid_cash = "1000.00"', 'grid_cash = "1000.00"\nsharing = "0.5"', "not yet"),
+    "sharing": ('grid_cash = "1000.00"', 'grid_cash = "1000.00"\nsharing = "1.1"', "not between 0 and 1"),
+    "pricing": ('grid_cash = "1000.00"', 'grid_cash = "1000.00"\npricing = "auction"', "no rule of pricing"),
+    "pricing of a tree": (
+        'grid_cash = "1000.00"',
+        'grid_cash = "1000.00"\npricing = "midpoint"',
+        "midpoint is for a street of one bus; use uniform",
+    ),
     "shares": ("home1 = 5000", "home1 = 4999", "add up to 10000"),
     "role": ('role = "generator"', 'role = "windmill"', "is no role"),
     "key": ('key = "', 'key = "zz', "64 hexadecimal digits"),
@@ -57,6 +65,28 @@ def test_each_mistake_is_named(genesis_file: Path, old: str, new: str, words: st
         files.load_genesis(genesis_file)
     assert str(genesis_file) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_sharing_is_whole_unless_something_else_is_said(genesis_file: Path) -> None:
+    assert files.load_genesis(genesis_file).market.sharing == 10_000
+    genesis_file.write_text(genesis_file.read_text().replace("[market]", '[market]\nsharing = "0.25"'))
+    assert files.load_genesis(genesis_file).market.sharing == 2_500
+
+
+def test_a_street_of_one_bus_chooses_how_it_prices(genesis_file: Path) -> None:
+    genesis = files.load_genesis(genesis_file)
+    one_bus = genesis._replace(
+        buses=genesis.buses[:1],
+        homes=tuple(home._replace(bus="root") for home in genesis.homes),
+        devices=tuple(device._replace(bus="root") for device in genesis.devices),
+    )
+    assert tuple(PRICINGS) == tuple(documents.PRICINGS)
+    for number in documents.PRICINGS.values():
+        market = genesis.market._replace(pricing=int(number), sharing=0)
+        files.check_genesis(genesis_file, one_bus._replace(market=market))
+    market = genesis.market._replace(pricing=documents.PRICINGS["midpoint"])
+    with pytest.raises(ConfigError, match="sharing: must be 0 where pricing is midpoint"):
+        files.check_genesis(genesis_file, one_bus._replace(market=market))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

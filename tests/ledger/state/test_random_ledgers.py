@@ -48,7 +48,14 @@ def at(ledger: Ledger, time_ms: int) -> None:
 def live(seed: int) -> Ledger:
     """A dozen slots of a random street: outages, late and spanning readings, losses of the pool, poor homes."""
     rng = random.Random(seed)
-    ledger = Ledger(street(4, slot_count=12, cash=rng.choice([10**8, 10**10]), fee=rng.choice([0, 500])))
+    genesis = street(
+        4,
+        slot_count=12,
+        cash=rng.choice([10**8, 10**10]),
+        fee=rng.choice([0, 500]),
+        sharing=rng.choice([0, 3_333, 10_000, 10_000]),
+    )
+    ledger = Ledger(genesis)
     registers: dict[str, list[int]] = {}
     stored, silent_until = 0, dict.fromkeys([*HOMES, "school", "pool"], -1)
     ledger.step(ORIGIN_MS + 1)
@@ -91,6 +98,7 @@ def test_a_random_ledger_replays_with_both_matchers_to_the_same_roots(seed: int)
     closed = [event for executed in ledger.blocks for event in executed.events if isinstance(event, SlotClosed)]
     assert [event.slot for event in closed] == list(range(12))
     for event in closed:
+        assert sum(row.shared for row in event.devices) == 0
         for row in event.devices:
             bought = row.own_wh + row.bought_local_wh + row.bought_grid_wh
             sold = row.own_wh + row.sold_local_wh + row.sold_grid_wh

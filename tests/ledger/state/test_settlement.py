@@ -14,8 +14,9 @@ from ledger.state.events import (
     SlotClosed,
 )
 from ledger.state.rules import balances
-from ledger.state.rules.live_market import next_boundary_ms
+from ledger.state.rules.slots import next_boundary_ms
 from ledger.state.tables import CASH, CLOCK, DUE, FEED, NO_KEY, TERMS
+from matcher_c.settling import Pricing
 from tests.ledger.streets import ORIGIN_MS, SLOT_MS, Ledger, street
 
 ALL = ("home1", "home2", "home3", "school", "pool", "root")
@@ -38,8 +39,8 @@ class Meters:
             self.ledger.read(device, slot, *self.registers.get(device, (0, 0)), stored_wh=stored, flags=flags)
 
 
-def begun() -> tuple[Ledger, Meters]:
-    ledger = Ledger(street(3))
+def begun(sharing: int = 10_000) -> tuple[Ledger, Meters]:
+    ledger = Ledger(street(3, sharing=sharing))
     ledger.step(ORIGIN_MS + 1)
     return ledger, Meters(ledger)
 
@@ -53,7 +54,7 @@ def cash(ledger: Ledger, name: str) -> int:
 
 
 def test_a_slot_is_cleared_at_one_price_and_every_unit_is_paid() -> None:
-    ledger, meters = begun()
+    ledger, meters = begun(sharing=0)
     meters.use("home1", 0, 300)
     meters.use("home2", 1000, 0)
     meters.use("home3", 200, 150)
@@ -69,6 +70,66 @@ def test_a_slot_is_cleared_at_one_price_and_every_unit_is_paid() -> None:
     assert rows["home2"].net == -1000 * 30_500
     assert cash(ledger, "operator") == 750 * 500
     assert not of(Discrepancy, tip.events)
+
+
+def test_the_gain_is_shared_and_the_event_says_so() -> None:
+    ledger, meters = begun()
+    meters.use("home1", 0, 300)
+    meters.use("home2", 1000, 0)
+    meters.use("home3", 200, 0)
+    meters.use("root", 900, 0)
+    meters.report(0)
+    tip = ledger.step(ledger.end_of(0) + 5)
+    (closed,) = of(SlotClosed, tip.events)
+    rows = {row.device: row for row in closed.devices}
+    # the plain price gives home1 0.305 and all the gain, 300 Wh x (0.305 - 0.075); half of it goes to the buyers by their energy
+    gain = 300 * (30_500 - 7_500)
+    assert (closed.gain_buyers, closed.gain_sellers, closed.rounds) == (0, gain, 1)
+    assert (closed.sharing, closed.pricing) == (10_000, 0)
+    assert [rows[name].shared for name in ALL[:4]] == [-gain // 2, gain * 10 // 24, gain * 2 // 24, 0]
+    assert rows["home1"].net == 300 * (30_500 + 7_500) // 2
+    assert rows["home2"].net == -1000 * 30_500 + gain * 10 // 24
+    assert cash(ledger, "operator") == 900 * 500
+
+
+def test_an_order_that_sharing_takes_past_its_limit_is_settled_with_the_grid() -> None:
+    ledger, meters = begun()
+    ledger.ask("home2", SetLimits(12_000, None))
+    ledger.step(ORIGIN_MS + 200)
+    meters.report(0)
+    ledger.step(ledger.end_of(0) + 5)
+    meters.use("home1", 0, 1000)
+    meters.use("home2", 100, 0)
+    meters.use("home3", 100, 0)
+    meters.report(1)
+    (closed,) = of(SlotClosed, ledger.step(ledger.end_of(1) + 5).events)
+    rows = {row.device: row for row in closed.devices}
+    assert closed.rounds == 2
+    assert (rows["home2"].bought_local_wh, rows["home2"].bought_grid_wh, rows["home2"].net) == (0, 100, -100 * 30_500)
+    assert rows["home3"].net == -100 * 19_000
+    assert [order[0] for order in closed.orders] == ["home1", "home2", "home3", "", ""]
+    assert closed.traded == (1000, 0, 100, 900, 0)
+
+
+def test_a_street_of_one_bus_may_price_its_pairs_at_their_mean() -> None:
+    genesis = street(3)
+    genesis = genesis._replace(
+        market=genesis.market._replace(sharing=0, pricing=Pricing.MIDPOINT),
+        buses=genesis.buses[:1],
+        homes=tuple(home._replace(bus="root") for home in genesis.homes),
+        devices=tuple(device._replace(bus="root") for device in genesis.devices),
+    )
+    ledger = Ledger(genesis)
+    ledger.step(ORIGIN_MS + 1)
+    meters = Meters(ledger)
+    meters.use("home1", 0, 1000)
+    meters.use("home2", 101, 0)
+    meters.use("home3", 99, 0)
+    meters.report(0)
+    (closed,) = of(SlotClosed, ledger.step(ledger.end_of(0) + 5).events)
+    nets = {row.device: row.net for row in closed.devices}
+    assert (nets["home1"], nets["home2"], nets["home3"]) == (200 * 19_000 + 800 * 8_000, -101 * 19_000, -99 * 19_000)
+    assert cash(ledger, "operator") == 0
 
 
 def test_a_slot_waits_for_its_readings_until_the_grace_is_over() -> None:
@@ -124,9 +185,9 @@ def test_after_an_outage_of_the_street_slots_close_oldest_first_with_the_terms_t
     tip = ledger.step(ledger.end_of(3) + 5)  # the first block since: no quorum for four slots
     closed = of(SlotClosed, tip.events)
     assert [event.slot for event in closed] == [0, 1, 2, 3]
-    # in slot 0 the default stood; from slot 1 on home2 buys below 0.10 only, which the grid's 0.305 is not
+    # in slot 0 the default stood; from slot 1 on home2 buys below 0.10 only, which is less than half of the gain leaves it
     buys = [next(row for row in event.devices if row.device == "home2").bought_local_wh for event in closed]
-    assert buys == [100, 100, 100, 100]
+    assert buys == [100, 0, 0, 0]
     limits = [next(order[3] for order in event.orders if order[0] == "home2") for event in closed]
     assert limits == [30_500, 10_000, 10_000, 10_000]
 
@@ -210,7 +271,7 @@ def test_what_a_home_cannot_pay_becomes_dues_and_is_paid_from_its_next_income() 
 
 
 def test_a_generators_income_goes_to_its_owners_in_the_same_block_and_the_remainder_is_carried() -> None:
-    ledger, meters = begun()
+    ledger, meters = begun(sharing=0)
     meters.use("school", 0, 777)
     meters.use("home1", 500, 0)
     meters.report(0)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.state.shares import split, split_capped
+from matcher_c.shares import split, split_capped
 
 weights = st.lists(st.integers(0, 2**40), min_size=1, max_size=12)
 
