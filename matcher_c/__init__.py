@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ._matcher import ffi, lib
-from .columns import Column, column_of, new_column, same_length
+from .columns import Column, column_of, length_of, new_column, same_length
 from .errors import (
+    ClearingTooLarge,
     ColumnRefused,
     CommandRejected,
     DocumentRefused,
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     # calls
-    "clear", "clear_arrays", "OrderBook",
+    "clear", "clear_arrays", "Clearer", "OrderBook",
     # the live market
     "Bus", "Order", "Clearing", "BUY", "SELL", "BUSES_MAX", "ORDERS_MAX", "PRICE_MAX", "QUANTITY_MAX",
     # the exchange
@@ -65,10 +66,12 @@ __all__ = [
     "Level", "COMMAND", "RESULT", "NO_OWNER", "LIFETIME_MAX", "decode_results", "pack_commands",
     # errors
     "MatcherRefused", "ColumnRefused", "NetworkRefused", "OrderRefused", "InstrumentRefused", "CommandRejected",
-    "ResultsTooSmall", "DocumentRefused", "NotYet",
+    "ResultsTooSmall", "ClearingTooLarge", "DocumentRefused", "NotYet",
 ]  # fmt: skip
 
 
+WORK_MAX = 2**62  # moves of a step: more than the largest clearing that there may be can make
+_unset = ffi.new_allocator(should_clear_after_alloc=False)  # the workspace needs no zeros
 _one, _best = lib.energo_book_one, lib.energo_book_best
 _NO_PRICE = -(2**63)  # what energo_book_best gives for an empty side
 
@@ -79,6 +82,58 @@ def clear(network: Sequence[Bus], orders: Sequence[Order]) -> Clearing:
     Raises NetworkRefused or OrderRefused, naming the bus or the order.
     """
     return clear_with(clear_arrays, network, orders)
+
+
+class Clearer:
+    """Clears networks up to a size in memory that is taken here, once. Not for two threads at once."""
+
+    def __init__(self, *, buses: int, orders: int, work: int = WORK_MAX) -> None:
+        """Room for so many buses and orders. `work` bounds the steps that one clearing may move, about a nanosecond each.
+
+        Raises NetworkRefused or OrderRefused where there is no such room.
+        """
+        if not 1 <= buses <= BUSES_MAX:
+            raise refusal_of(Fault.BAD_BUS_COUNT, 0)
+        if not 0 <= orders <= ORDERS_MAX:
+            raise refusal_of(Fault.BAD_ORDER_COUNT, 0)
+        self._words = lib.energo_clear_words(buses, orders)
+        self._workspace = _unset("uint64_t[]", self._words)
+        self._where = ffi.new("int64_t *")
+        self._work = work
+
+    def clear_arrays(
+        self,
+        parent: Column,
+        fee: Column,
+        capacity_up: Column,
+        capacity_down: Column,
+        bus: Column,
+        side: Column,
+        price: Column,
+        quantity: Column,
+        bus_rank: Column | None = None,
+    ) -> tuple[Words, Words, Words]:
+        """As matcher_c.clear_arrays. Raises also ClearingTooLarge where this memory or work is not enough."""
+        buses = {"parent": parent, "fee": fee, "capacity_up": capacity_up, "capacity_down": capacity_down}
+        orders = {"bus": bus, "side": side, "price": price, "quantity": quantity}
+        if bus_rank is not None:
+            buses["bus_rank"] = bus_rank
+        bus_columns = {name: column_of(name, values) for name, values in buses.items()}
+        order_columns = {name: column_of(name, values) for name, values in orders.items()}
+        bus_count = same_length(bus_columns)
+        order_count = same_length(order_columns)
+        parents, fees, ups, downs, *ranks = (ffi.from_buffer("int64_t[]", column) for column in bus_columns.values())
+        at, sides, limits, quantities = (ffi.from_buffer("int64_t[]", column) for column in order_columns.values())
+        traded, prices, flows = new_column(order_count), new_column(bus_count), new_column(bus_count)
+        fault = lib.energo_clear(
+            self._workspace, self._words, self._work, bus_count, parents, fees, ups, downs,
+            ranks[0] if ranks else ffi.NULL, order_count, at, sides, limits, quantities,
+            ffi.from_buffer("int64_t[]", traded), ffi.from_buffer("int64_t[]", prices),
+            ffi.from_buffer("int64_t[]", flows), self._where,
+        )  # fmt: skip
+        if fault:
+            raise refusal_of(Fault(fault), self._where[0])
+        return traded, prices, flows
 
 
 def clear_arrays(
@@ -101,30 +156,8 @@ def clear_arrays(
     Returns (traded in Wh by order, price by bus, flow in Wh by child bus, positive towards the root), as arrays of format
     "q". Raises ColumnRefused, NetworkRefused or OrderRefused.
     """
-    buses = {"parent": parent, "fee": fee, "capacity_up": capacity_up, "capacity_down": capacity_down}
-    orders = {"bus": bus, "side": side, "price": price, "quantity": quantity}
-    if bus_rank is not None:
-        buses["bus_rank"] = bus_rank
-    bus_columns = {name: column_of(name, values) for name, values in buses.items()}
-    order_columns = {name: column_of(name, values) for name, values in orders.items()}
-    bus_count = same_length(bus_columns)
-    order_count = same_length(order_columns)
-    parents, fees, ups, downs, *ranks = (ffi.from_buffer("int64_t[]", column) for column in bus_columns.values())
-    at, sides, limits, quantities = (ffi.from_buffer("int64_t[]", column) for column in order_columns.values())
-
-    words = lib.energo_clear_words(bus_count, order_count)  # 0 out of bounds, which energo_clear then names
-    workspace = ffi.new("uint64_t[]", max(words, 1))
-    where = ffi.new("int64_t *")
-    traded, prices, flows = new_column(order_count), new_column(bus_count), new_column(bus_count)
-    fault = lib.energo_clear(
-        workspace, words, bus_count, parents, fees, ups, downs, ranks[0] if ranks else ffi.NULL,
-        order_count, at, sides, limits, quantities,
-        ffi.from_buffer("int64_t[]", traded), ffi.from_buffer("int64_t[]", prices),
-        ffi.from_buffer("int64_t[]", flows), where,
-    )  # fmt: skip
-    if fault:
-        raise refusal_of(Fault(fault), where[0])
-    return traded, prices, flows
+    clearer = Clearer(buses=length_of("parent", parent), orders=length_of("bus", bus))
+    return clearer.clear_arrays(parent, fee, capacity_up, capacity_down, bus, side, price, quantity, bus_rank)
 
 
 def _zeroed(words: int) -> Pointer:

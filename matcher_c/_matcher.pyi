@@ -1,11 +1,14 @@
 """What cffi makes of matcher.h, as far as matcher_c/__init__.py uses it."""
 
+from collections.abc import Callable
+
 class Pointer:
     def __getitem__(self, index: int) -> int: ...
 
 class _FFI:
     NULL: Pointer
     def new(self, declaration: str, size: int = ...) -> Pointer: ...
+    def new_allocator(self, *, should_clear_after_alloc: bool) -> Callable[[str, int], Pointer]: ...
     def cast(self, declaration: str, value: Pointer) -> Pointer: ...
     def gc(self, value: Pointer, destructor: object, size: int) -> Pointer: ...
     def from_buffer(self, declaration: str, buffer: object, require_writable: bool = ...) -> Pointer: ...
@@ -58,6 +61,7 @@ class _Lib:
         self,
         workspace: Pointer,
         words: int,
+        work: int,
         buses: int,
         parent: Pointer,
         fee: Pointer,

@@ -23,9 +23,11 @@ _Static_assert(sizeof(struct energo_result) == ENERGO_RESULT_BYTES, "a result is
 #define AHEAD_ORDER 8
 #define AHEAD_NEIGHBOR 4
 #define RING 16
-#ifndef AHEAD_FROM
-#define AHEAD_FROM 4096U
-#endif /* live orders: below it everything is in the cache already */
+#ifndef ENERGO_TIGHT
+#define AHEAD_FROM 4096U /* live orders: below it everything is in the cache already */
+#else
+#define AHEAD_FROM 1U    /* for tests */
+#endif
 
 struct order { /* half a cache line */
     uint64_t id;

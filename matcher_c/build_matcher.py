@@ -45,8 +45,8 @@ def recipe(compile_flags: list[str], link_flags: list[str]) -> FFI:
     builder.set_source(
         "matcher_c._matcher",
         PRELUDE,
-        sources=["matcher_c/book.c", "matcher_c/clearing.c"],
-        depends=["matcher_c/matcher.h"],
+        sources=["matcher_c/book.c", "matcher_c/clearing.c", "matcher_c/curve.c"],
+        depends=["matcher_c/matcher.h", "matcher_c/curve.h"],
         include_dirs=["matcher_c"],
         extra_compile_args=compile_flags,
         extra_link_args=link_flags,

@@ -8,30 +8,25 @@
  * Steps at one price go home sells by rank, the grid's sell, the grid's buy, home buys by rank backwards. That order gives
  * the most energy to homes, the least to the grid, and then each unit to the earliest rank.
  *
- * Curves are plain sorted arrays, each subtree's contiguous, so the work is O(orders x depth). A step carries one group;
- * an edge splits at most one step in two, which bounds the memory. */
+ * At each bus the largest of its children's curves takes in the others and the bus's own steps; curve.c does this in
+ * proportion to what is taken in where that is little, so that a path costs about as much as a balanced tree. */
 #include "matcher.h"
+
+#include "curve.h"
 
 #include <string.h>
 
 #define BUY 0
 #define SELL 1
+#define NONE (-1)
 #define NO_LOWER INT64_MIN
 #define NO_UPPER INT64_MAX
 #define PRICE_LIMIT INT64_C(0x7fffffff)    /* prices and fees: magnitude below 2^31 */
 #define QUANTITY_MAX INT64_C(0xffffffff)   /* quantities: below 2^32 */
 
-struct step {
-    int64_t price; /* as seen at the bus whose curve it is in */
-    int64_t quantity;
-    int32_t key;   /* order at equal price */
-    int32_t group; /* while orders are being grouped: the order */
-};
-
 struct group {
     int64_t limit;
     int64_t quantity;
-    int64_t happened; /* sold, or not bought */
     int32_t bus;
     int32_t first; /* of its orders in `sequence` */
     int32_t count;
@@ -40,9 +35,10 @@ struct group {
 };
 
 struct bus {
-    int64_t imports; /* of its curve, at the lowest price */
-    int64_t lower;   /* price interval */
+    struct curve curve;
+    int64_t lower; /* price interval */
     int64_t upper;
+    int32_t largest; /* child, by the space of its subtree */
     int32_t first_child;
     int32_t next_sibling;
     int32_t place; /* in the order of ranks */
@@ -50,17 +46,18 @@ struct bus {
     int32_t first_order;
     int32_t groups;
     int32_t first_group;
-    int32_t start; /* of its subtree's steps */
     int32_t space; /* that its subtree's steps may take */
-    int32_t steps; /* of its curve as its parent sees it */
+    int32_t size;  /* buses in its subtree */
+    int32_t turn;  /* in which the first of its subtree is visited */
 };
 
 struct clearing {
-    struct step *steps;
-    struct step *scratch;
+    struct curves curves;
     struct group *groups;
     struct bus *buses;
+    int64_t *traded;   /* by group; while curves are put together what of its steps happened: sold, or not bought */
     int32_t *sequence; /* orders, bus by bus and group by group, by index inside a group */
+    int32_t *visits;   /* buses, each after its children */
     int32_t bus_count;
     int32_t order_count;
     int32_t group_count;
@@ -72,51 +69,21 @@ int64_t energo_clear_words(int64_t buses, int64_t orders) {
     if (buses < 1 || buses > ENERGO_BUSES_MAX || orders < 0 || orders > ENERGO_ORDERS_MAX) {
         return 0;
     }
-    const uint64_t steps = (uint64_t)buses + (uint64_t)orders;
-    return (int64_t)(2U * words_of(steps * sizeof(struct step)) + words_of((uint64_t)orders * sizeof(struct group)) +
-                     words_of((uint64_t)buses * sizeof(struct bus)) + words_of((uint64_t)orders * sizeof(int32_t)));
+    return curve_words(buses + orders) + (int64_t)(words_of((uint64_t)orders * sizeof(struct group)) +
+                                                   words_of((uint64_t)buses * sizeof(struct bus)) + (uint64_t)orders +
+                                                   words_of((uint64_t)orders * sizeof(int32_t)) +
+                                                   words_of((uint64_t)buses * sizeof(int32_t)));
 }
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* ---- sorting ---- */
+/* A buy's number negated, a sell's as it is. Sides come at random: a branch would be guessed wrongly every other time. */
+static int64_t signed_by(int64_t side, int64_t number) { return (number ^ (side - 1)) - (side - 1); }
 
-static int goes_before(const struct step *a, const struct step *b) {
-    return a->price != b->price ? a->price < b->price : a->key < b->key;
-}
-
-/* The end of the ascending run that starts at `from`. */
-static int32_t run_end(const struct step *steps, int32_t from, int32_t count) {
-    int32_t end = from + 1;
-    while (end < count && !goes_before(&steps[end], &steps[end - 1])) {
-        end++;
-    }
-    return end;
-}
-
-/* Stable merge sort of the runs that are already there; every pass at least halves their number. */
-static void sort_steps(struct step *steps, struct step *scratch, int32_t count) {
-    while (count > 0 && run_end(steps, 0, count) < count) {
-        int32_t written = 0;
-        for (int32_t left = 0; left < count;) {
-            const int32_t middle = run_end(steps, left, count);
-            const int32_t end = middle < count ? run_end(steps, middle, count) : middle;
-            int32_t a = left;
-            int32_t b = middle;
-            while (a < middle || b < end) {
-                if (b == end || (a < middle && !goes_before(&steps[b], &steps[a]))) {
-                    scratch[written++] = steps[a++];
-                } else {
-                    scratch[written++] = steps[b++];
-                }
-            }
-            left = end;
-        }
-        memcpy(steps, scratch, (size_t)count * sizeof *steps);
-    }
-}
+/* A buy's number, 0 for a sell. */
+static int64_t of_buy(int64_t side, int64_t number) { return number & (side - 1); }
 
 /* ---- checking ---- */
 
@@ -177,36 +144,71 @@ static int32_t check_orders(int64_t buses, int64_t orders, const int64_t *bus, c
 
 /* Gives each bus its place in the order of ranks, equal ranks by index. */
 static void rank_buses(struct clearing *clearing, const int64_t *rank) {
+    struct item *items = clearing->curves.items;
     for (int32_t b = 0; b < clearing->bus_count; b++) {
-        clearing->steps[b].price = rank == NULL ? b : rank[b];
-        clearing->steps[b].key = b;
-        clearing->steps[b].group = b;
+        items[b].key = (uint64_t)(rank == NULL ? b : rank[b]) ^ (UINT64_C(1) << 63); /* negative ranks come first */
+        items[b].value = (uint32_t)b;
     }
-    sort_steps(clearing->steps, clearing->scratch, clearing->bus_count);
+    if (rank != NULL) {
+        sort_items(items, items + clearing->curves.space, clearing->bus_count);
+    }
     for (int32_t place = 0; place < clearing->bus_count; place++) {
-        clearing->buses[clearing->steps[place].group].place = place;
+        clearing->buses[items[place].value].place = place;
     }
 }
 
 /* The order at equal price: home sells by rank, grid sell, grid buy, home buys by rank backwards. */
-static int32_t key_of(const struct clearing *clearing, int32_t bus, int64_t side, int grid) {
-    const int32_t place = clearing->buses[bus].place;
-    if (grid) {
-        return clearing->bus_count + (side == SELL ? 0 : 1);
+static int32_t key_of(const struct clearing *clearing, const struct group *group) {
+    const int32_t place = clearing->buses[group->bus].place;
+    if (group->grid) {
+        return clearing->bus_count + (group->side == SELL ? 0 : 1);
     }
-    return side == SELL ? place : 2 * clearing->bus_count + 1 - place;
+    return (int32_t)(of_buy(group->side, 2 * (int64_t)clearing->bus_count + 1) + signed_by(group->side, place));
 }
 
-/* Sorts the orders of each bus by limit and gathers those of equal limit and side into groups. */
+/* Gathers the orders of a bus that are of equal limit and side into groups. At equal limit the order is that of key_of; it
+ * takes 2 bits, and a limit 32. */
+static void group_bus(struct clearing *clearing, int32_t b, const int64_t *side, const int64_t *limit,
+                      const int64_t *quantity, const int64_t of_homes[2]) {
+    struct bus *bus = &clearing->buses[b];
+    struct item *items = clearing->curves.items;
+    int32_t *sequence = clearing->sequence + bus->first_order;
+    for (int32_t i = 0; i < bus->orders; i++) {
+        const int32_t o = sequence[i];
+        const int64_t kind = quantity[o] != -1 ? of_buy(side[o], 3) : 1 + of_buy(side[o], 1);
+        items[i].key = ((uint64_t)(limit[o] + PRICE_LIMIT) << 2) | (uint64_t)kind;
+        items[i].value = (uint32_t)o;
+    }
+    sort_items(items, items + clearing->curves.space, bus->orders);
+    bus->first_group = clearing->group_count;
+    struct group *group = clearing->groups + clearing->group_count - 1;
+    for (int32_t i = 0; i < bus->orders; i++) {
+        const int32_t o = (int32_t)items[i].value;
+        if (i == 0 || items[i].key != items[i - 1].key) {
+            group++;
+            group->limit = limit[o];
+            group->quantity = 0;
+            group->bus = b;
+            group->first = bus->first_order + i;
+            group->count = 0;
+            group->side = (int16_t)side[o];
+            group->grid = quantity[o] == -1;
+        }
+        group->quantity += quantity[o] != -1 ? quantity[o] : of_homes[1 - side[o]];
+        group->count++;
+        sequence[i] = o;
+    }
+    clearing->group_count = (int32_t)(group + 1 - clearing->groups);
+    bus->groups = clearing->group_count - bus->first_group;
+}
+
 static void group_orders(struct clearing *clearing, const int64_t *bus, const int64_t *side, const int64_t *limit,
                          const int64_t *quantity) {
-    int64_t supply = 0; /* of homes: the most that the grid can ever buy, or sell, is what homes sell, or buy */
-    int64_t demand = 0;
+    int64_t of_homes[2] = {0, 0}; /* the most that the grid can ever buy, or sell, is what homes sell, or buy */
     for (int32_t o = 0; o < clearing->order_count; o++) {
         clearing->buses[bus[o]].orders++;
         if (quantity[o] != -1) {
-            supply += side[o] == SELL ? quantity[o] : 0;
-            demand += side[o] == BUY ? quantity[o] : 0;
+            of_homes[side[o]] += quantity[o];
         }
     }
     int32_t position = 0;
@@ -217,201 +219,179 @@ static void group_orders(struct clearing *clearing, const int64_t *bus, const in
     }
     for (int32_t o = 0; o < clearing->order_count; o++) {
         struct bus *at = &clearing->buses[bus[o]];
-        struct step *step = &clearing->steps[at->first_order + at->orders++];
-        step->price = limit[o];
-        step->quantity = quantity[o] != -1 ? quantity[o] : side[o] == SELL ? demand : supply;
-        step->key = key_of(clearing, (int32_t)bus[o], side[o], quantity[o] == -1);
-        step->group = o;
+        clearing->sequence[at->first_order + at->orders++] = o;
     }
     for (int32_t b = 0; b < clearing->bus_count; b++) {
-        struct bus *at = &clearing->buses[b];
-        struct step *steps = clearing->steps + at->first_order;
-        sort_steps(steps, clearing->scratch, at->orders);
-        at->first_group = clearing->group_count;
-        for (int32_t i = 0; i < at->orders; i++) {
-            const int32_t order = steps[i].group;
-            struct group *group = &clearing->groups[clearing->group_count];
-            if (i == 0 || steps[i].price != steps[i - 1].price || steps[i].key != steps[i - 1].key) {
-                clearing->group_count++;
-                group->limit = steps[i].price;
-                group->quantity = 0;
-                group->happened = 0;
-                group->bus = b;
-                group->first = at->first_order + i;
-                group->count = 0;
-                group->side = (int16_t)side[order];
-                group->grid = quantity[order] == -1;
-            } else {
-                group--;
-            }
-            group->quantity += steps[i].quantity;
-            group->count++;
-            clearing->sequence[at->first_order + i] = order;
-        }
-        at->groups = clearing->group_count - at->first_group;
+        group_bus(clearing, b, side, limit, quantity, of_homes);
     }
+    memset(clearing->traded, 0, (size_t)clearing->group_count * sizeof *clearing->traded);
 }
 
-/* Gives each subtree a contiguous stretch of the array of steps: its own groups, then child after child. */
+/* Gives each subtree a stretch of the array of steps and of the visits: its largest child's, which so starts where its own
+ * does, the other children's, its own groups. */
 static void lay_out(struct clearing *clearing, const int64_t *parent) {
     struct bus *buses = clearing->buses;
     for (int32_t b = clearing->bus_count - 1; b >= 0; b--) {
         buses[b].space += buses[b].groups + 1; /* one step more, for the split at its edge */
+        buses[b].size += 1;
         if (b > 0) {
-            buses[b].next_sibling = buses[parent[b]].first_child;
-            buses[parent[b]].first_child = b;
-            buses[parent[b]].space += buses[b].space;
+            struct bus *above = &buses[parent[b]];
+            buses[b].next_sibling = above->first_child;
+            above->first_child = b;
+            above->space += buses[b].space;
+            above->size += buses[b].size;
+            if (above->largest == NONE || buses[b].space > buses[above->largest].space) {
+                above->largest = b;
+            }
         }
     }
-    buses[0].start = 0;
     for (int32_t b = 0; b < clearing->bus_count; b++) {
-        int32_t start = buses[b].start + buses[b].groups;
-        for (int32_t child = buses[b].first_child; child >= 0; child = buses[child].next_sibling) {
-            buses[child].start = start;
-            start += buses[child].space;
+        int32_t start = buses[b].curve.start;
+        int32_t turn = buses[b].turn;
+        if (buses[b].largest != NONE) {
+            struct bus *largest = &buses[buses[b].largest];
+            largest->curve.start = start;
+            largest->turn = turn;
+            start += largest->space;
+            turn += largest->size;
         }
+        for (int32_t child = buses[b].first_child; child != NONE; child = buses[child].next_sibling) {
+            if (child != buses[b].largest) {
+                buses[child].curve.start = start;
+                buses[child].turn = turn;
+                start += buses[child].space;
+                turn += buses[child].size;
+            }
+        }
+        clearing->visits[turn] = b;
     }
 }
 
 /* ---- curves ---- */
 
-/* Puts the curve of a bus together: its own steps and its children's, in order. */
+/* Puts the curve of a bus together: its largest child's takes in the other children's and its own steps. */
 static void gather(struct clearing *clearing, int32_t b) {
     struct bus *bus = &clearing->buses[b];
-    struct step *steps = clearing->steps + bus->start;
-    int32_t count = 0;
-    bus->imports = 0;
+    struct step *steps = clearing->curves.steps;
+    int64_t imports = 0;
+    int64_t exports = 0;
+    int64_t from = bus->curve.start;
+    if (bus->largest != NONE) {
+        bus->curve = clearing->buses[bus->largest].curve;
+        from += clearing->buses[bus->largest].space;
+    }
+    int64_t at = from;
+    for (int32_t child = bus->first_child; child != NONE; child = clearing->buses[child].next_sibling) {
+        if (child == bus->largest) {
+            continue;
+        }
+        struct curve *curve = &clearing->buses[child].curve;
+        curve_flatten(&clearing->curves, curve);
+        memmove(steps + at, steps + curve->start, (size_t)curve->steps * sizeof *steps);
+        at += curve->steps;
+        imports += curve->imports;
+        exports += curve->exports;
+    }
     for (int32_t g = bus->first_group; g < bus->first_group + bus->groups; g++) {
         const struct group *group = &clearing->groups[g];
         if (group->quantity > 0) {
-            struct step *step = &steps[count++];
+            struct step *step = &steps[at++];
             step->price = group->limit;
             step->quantity = group->quantity;
-            step->key = key_of(clearing, b, group->side, group->grid);
+            step->key = key_of(clearing, group);
             step->group = g;
-            bus->imports += group->side == BUY ? group->quantity : 0;
+            imports += of_buy(group->side, group->quantity);
+            exports += group->quantity - of_buy(group->side, group->quantity);
         }
     }
-    for (int32_t child = bus->first_child; child >= 0; child = clearing->buses[child].next_sibling) {
-        const struct bus *below = &clearing->buses[child];
-        memmove(steps + count, clearing->steps + below->start, (size_t)below->steps * sizeof *steps);
-        count += below->steps;
-        bus->imports += below->imports;
-    }
-    bus->steps = count;
-    sort_steps(steps, clearing->scratch, count);
+    curve_take_in(&clearing->curves, &bus->curve, from, (int32_t)(at - from));
+    bus->curve.imports += imports;
+    bus->curve.exports += exports;
 }
 
 /* Turns the curve of a bus into what its parent sees through the edge. */
 static void pass_edge(struct clearing *clearing, int32_t b, int64_t fee, int64_t capacity_up, int64_t capacity_down) {
-    struct bus *bus = &clearing->buses[b];
-    struct step *steps = clearing->steps + bus->start;
-    int64_t cut = capacity_down >= 0 ? larger(bus->imports - capacity_down, 0) : 0;
-    int64_t importing = bus->imports - cut;
-    int64_t exporting = capacity_up >= 0 ? capacity_up : NO_UPPER;
-    int32_t written = 0;
-    bus->imports = importing;
-    for (int32_t i = 0; i < bus->steps; i++) {
-        struct step step = steps[i];
-        const int64_t low = smaller(step.quantity, cut);
-        clearing->groups[step.group].happened += low;
-        cut -= low;
-        step.quantity -= low;
-        const int64_t in = smaller(step.quantity, importing);
-        importing -= in;
-        const int64_t out = smaller(step.quantity - in, exporting);
-        exporting -= out;
-        const int64_t price = step.price;
-        if (in > 0) {
-            step.price = price - fee;
-            step.quantity = in;
-            clearing->scratch[written++] = step;
-        }
-        if (out > 0) {
-            step.price = price + fee;
-            step.quantity = out;
-            clearing->scratch[written++] = step;
-        }
-    }
-    memcpy(steps, clearing->scratch, (size_t)written * sizeof *steps);
-    bus->steps = written;
+    struct curve *curve = &clearing->buses[b].curve;
+    const int64_t cut = capacity_down >= 0 ? larger(curve->imports - capacity_down, 0) : 0;
+    const int64_t excess = capacity_up >= 0 ? larger(curve->exports - capacity_up, 0) : 0;
+    curve_cut(&clearing->curves, curve, cut, excess, clearing->traded);
+    curve_shift(&clearing->curves, curve, fee);
 }
 
-/* The steps below export zero at the root happen. */
+/* The steps below export zero at the root happen: all that the root would import is cut off. */
 static void close_root(struct clearing *clearing) {
-    int64_t left = clearing->buses[0].imports;
-    for (int32_t i = 0; i < clearing->buses[0].steps; i++) {
-        const int64_t quantity = smaller(clearing->steps[i].quantity, left);
-        clearing->groups[clearing->steps[i].group].happened += quantity;
-        left -= quantity;
+    struct curve *curve = &clearing->buses[0].curve;
+    curve_cut(&clearing->curves, curve, curve->imports, 0, clearing->traded);
+}
+
+/* Turns what happened into what was traded: a step of a buy is that it stops. */
+static void find_traded(struct clearing *clearing) {
+    for (int32_t g = 0; g < clearing->group_count; g++) {
+        const struct group *group = &clearing->groups[g];
+        clearing->traded[g] = of_buy(group->side, group->quantity) + signed_by(group->side, clearing->traded[g]);
     }
-}
-
-static int64_t traded_of(const struct group *group) {
-    return group->side == SELL ? group->happened : group->quantity - group->happened;
-}
-
-static void set_traded(struct group *group, int64_t traded) {
-    group->happened = group->side == SELL ? traded : group->quantity - traded;
 }
 
 /* Where retail equals feed-in the curve lets the grid sell to itself; that part is nothing. */
 static void net_grid(struct clearing *clearing) {
-    struct group *grid[2] = {NULL, NULL};
-    for (int32_t g = clearing->buses[0].first_group; g < clearing->buses[0].first_group + clearing->buses[0].groups;
-         g++) {
+    int32_t grid[2] = {NONE, NONE};
+    const struct bus *root = &clearing->buses[0];
+    for (int32_t g = root->first_group; g < root->first_group + root->groups; g++) {
         if (clearing->groups[g].grid) {
-            grid[clearing->groups[g].side] = &clearing->groups[g];
+            grid[clearing->groups[g].side] = g;
         }
     }
-    if (grid[BUY] != NULL && grid[SELL] != NULL) {
-        const int64_t both = smaller(traded_of(grid[BUY]), traded_of(grid[SELL]));
-        set_traded(grid[BUY], traded_of(grid[BUY]) - both);
-        set_traded(grid[SELL], traded_of(grid[SELL]) - both);
+    if (grid[BUY] != NONE && grid[SELL] != NONE) {
+        const int64_t both = smaller(clearing->traded[grid[BUY]], clearing->traded[grid[SELL]]);
+        clearing->traded[grid[BUY]] -= both;
+        clearing->traded[grid[SELL]] -= both;
     }
 }
 
 /* ---- sharing out ---- */
 
 /* floor(part x quantity / whole) and the remainder, for part <= whole < 2^53 and quantity < 2^32. The product takes up to
- * 85 bits, which 32-bit ARM has no integer for, so it is built bit by bit and reduced as it grows. */
+ * 85 bits, which 32-bit ARM has no integer for: a long division, 8 bits of the quantity at a time. */
 static int64_t share_of(int64_t part, int64_t quantity, int64_t whole, int64_t *remainder) {
     int64_t share = 0;
     int64_t rest = 0;
-    for (int bit = 31; bit >= 0; bit--) {
-        rest = 2 * rest + (((quantity >> bit) & 1) ? part : 0);
-        share *= 2;
-        while (rest >= whole) { /* at most twice */
-            rest -= whole;
-            share++;
-        }
+    for (int bit = 24; bit >= 0; bit -= 8) {
+        rest = rest * 256 + ((quantity >> bit) & 255) * part; /* below 2^62 */
+        share = share * 256 + rest / whole;
+        rest %= whole;
     }
     *remainder = rest;
     return share;
 }
 
-static void share_out(struct clearing *clearing, const struct group *group, const int64_t *quantity,
-                      int64_t *traded) {
-    const int64_t part = traded_of(group);
+/* What a group traded, to its orders. */
+static void share_out(struct clearing *clearing, int32_t g, const int64_t *quantity, int64_t *traded) {
+    const struct group *group = &clearing->groups[g];
+    const int64_t part = clearing->traded[g];
     const int32_t *orders = clearing->sequence + group->first;
-    if (group->grid) {
+    if (group->count == 1) {
         traded[orders[0]] = part;
         return;
     }
+    if (part == 0 || part == group->quantity) {
+        for (int32_t i = 0; i < group->count; i++) {
+            traded[orders[i]] = part == 0 ? 0 : quantity[orders[i]];
+        }
+        return;
+    }
+    struct item *items = clearing->curves.items;
     int64_t left = part;
     for (int32_t i = 0; i < group->count; i++) {
-        struct step *step = &clearing->steps[i]; /* the curves are no longer needed */
         int64_t remainder = 0;
         traded[orders[i]] = share_of(part, quantity[orders[i]], group->quantity, &remainder);
         left -= traded[orders[i]];
-        step->price = -remainder; /* largest first; the sort is stable, so ties keep the order of indices */
-        step->key = 0;
-        step->group = orders[i];
+        items[i].key = ~(uint64_t)remainder; /* largest first; the sort is stable, so ties keep the order of indices */
+        items[i].value = (uint32_t)orders[i];
     }
     if (left > 0) {
-        sort_steps(clearing->steps, clearing->scratch, group->count);
+        sort_items(items, items + clearing->curves.space, group->count);
         for (int64_t i = 0; i < left; i++) {
-            traded[clearing->steps[i].group]++;
+            traded[items[i].value]++;
         }
     }
 }
@@ -423,7 +403,7 @@ static int32_t find_flows(const struct clearing *clearing, const int64_t *parent
     memset(flow, 0, (size_t)clearing->bus_count * sizeof *flow);
     for (int32_t g = 0; g < clearing->group_count; g++) {
         const struct group *group = &clearing->groups[g];
-        flow[group->bus] += group->side == SELL ? traded_of(group) : -traded_of(group);
+        flow[group->bus] += signed_by(group->side, clearing->traded[g]);
     }
     for (int32_t b = clearing->bus_count - 1; b > 0; b--) {
         if ((capacity_up[b] >= 0 && flow[b] > capacity_up[b]) ||
@@ -449,15 +429,13 @@ static int32_t find_intervals(struct clearing *clearing, const int64_t *parent, 
     for (int32_t g = 0; g < clearing->group_count; g++) {
         const struct group *group = &clearing->groups[g];
         struct bus *bus = &clearing->buses[group->bus];
-        const int64_t traded = traded_of(group);
+        const int64_t traded = clearing->traded[g];
+        /* What traded is not better off at another price; what did not trade in full would not be, either. */
         const int some = traded > 0;
-        const int all = some && !group->grid && traded == group->quantity;
-        if (group->side == SELL ? some : !all) {
-            at_least(bus, group->limit);
-        }
-        if (group->side == SELL ? !all : some) {
-            at_most(bus, group->limit);
-        }
+        const int not_all = (traded < group->quantity) | !some | group->grid;
+        const int sells = group->side == SELL;
+        at_least(bus, (sells ? some : not_all) ? group->limit : NO_LOWER);
+        at_most(bus, (sells ? not_all : some) ? group->limit : NO_UPPER);
     }
     for (int32_t b = clearing->bus_count - 1; b >= 0; b--) {
         const struct bus *bus = &clearing->buses[b];
@@ -499,7 +477,7 @@ static void find_prices(const struct clearing *clearing, const int64_t *parent, 
     }
 }
 
-int32_t energo_clear(uint64_t *workspace, int64_t words, int64_t buses, const int64_t *parent, const int64_t *fee,
+int32_t energo_clear(uint64_t *workspace, int64_t words, int64_t work, int64_t buses, const int64_t *parent, const int64_t *fee,
                      const int64_t *capacity_up, const int64_t *capacity_down, const int64_t *rank, int64_t orders,
                      const int64_t *bus, const int64_t *side, const int64_t *limit, const int64_t *quantity,
                      int64_t *traded, int64_t *price, int64_t *flow, int64_t *where) {
@@ -522,37 +500,44 @@ int32_t energo_clear(uint64_t *workspace, int64_t words, int64_t buses, const in
     }
 
     struct clearing clearing = {0};
-    const uint64_t step_words = words_of((uint64_t)(buses + orders) * sizeof(struct step));
-    uint64_t *at = workspace;
-    clearing.steps = (struct step *)(void *)at;
-    at += step_words;
-    clearing.scratch = (struct step *)(void *)at;
-    at += step_words;
+    uint64_t *at = workspace + curve_words(buses + orders);
+    curve_init(&clearing.curves, workspace, buses + orders);
     clearing.groups = (struct group *)(void *)at;
     at += words_of((uint64_t)orders * sizeof(struct group));
     clearing.buses = (struct bus *)(void *)at;
     at += words_of((uint64_t)buses * sizeof(struct bus));
+    clearing.traded = (int64_t *)(void *)at;
+    at += orders;
     clearing.sequence = (int32_t *)(void *)at;
+    at += words_of((uint64_t)orders * sizeof(int32_t));
+    clearing.visits = (int32_t *)(void *)at;
     clearing.bus_count = (int32_t)buses;
     clearing.order_count = (int32_t)orders;
     memset(clearing.buses, 0, (size_t)buses * sizeof *clearing.buses);
     for (int32_t b = 0; b < clearing.bus_count; b++) {
-        clearing.buses[b].first_child = -1;
-        clearing.buses[b].next_sibling = -1;
+        clearing.buses[b].largest = NONE;
+        clearing.buses[b].first_child = NONE;
+        clearing.buses[b].next_sibling = NONE;
     }
 
     rank_buses(&clearing, rank);
     group_orders(&clearing, bus, side, limit, quantity);
     lay_out(&clearing, parent);
-    for (int32_t b = clearing.bus_count - 1; b > 0; b--) {
+    *where = -1;
+    for (int32_t turn = 0; turn < clearing.bus_count; turn++) {
+        const int32_t b = clearing.visits[turn];
         gather(&clearing, b);
-        pass_edge(&clearing, b, fee[b], capacity_up[b], capacity_down[b]);
+        if (b > 0) { /* the root comes last */
+            pass_edge(&clearing, b, fee[b], capacity_up[b], capacity_down[b]);
+        }
+        if (clearing.curves.work > work) {
+            return ENERGO_TOO_MUCH_WORK;
+        }
     }
-    gather(&clearing, 0);
     close_root(&clearing);
+    find_traded(&clearing);
     net_grid(&clearing);
 
-    *where = -1;
     fault = find_flows(&clearing, parent, capacity_up, capacity_down, flow);
     if (fault == ENERGO_FINE) {
         fault = find_intervals(&clearing, parent, fee, capacity_up, capacity_down, flow);
@@ -562,7 +547,7 @@ int32_t energo_clear(uint64_t *workspace, int64_t words, int64_t buses, const in
     }
     find_prices(&clearing, parent, fee, flow, price);
     for (int32_t g = 0; g < clearing.group_count; g++) {
-        share_out(&clearing, &clearing.groups[g], quantity, traded);
+        share_out(&clearing, g, quantity, traded);
     }
     return ENERGO_FINE;
 }

@@ -36,6 +36,14 @@ def column_of(name: str, values: Column) -> memoryview:
     return view
 
 
+def length_of(name: str, values: Column) -> int:
+    """How many entries an accepted form has. Raises ColumnRefused where it has no length."""
+    try:
+        return len(values)  # type: ignore[arg-type]
+    except TypeError:
+        raise ColumnRefused(f"{name}: give an array of signed 64-bit integers or a sequence of ints") from None
+
+
 def _packed(name: str, values: object) -> Words:
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise ColumnRefused(f"{name}: give an array of signed 64-bit integers or a sequence of ints")

@@ -33,6 +33,10 @@ class OrderRefused(MatcherRefused):
         super().__init__(reason if index is None else f"order {index}: {reason}")
 
 
+class ClearingTooLarge(MatcherRefused):
+    """A clearing needs more memory or work than it was given; the results are not set."""
+
+
 class InstrumentRefused(MatcherRefused):
     """A book's capacity, tick, lowest or highest price breaks a bound."""
 
@@ -109,9 +113,14 @@ class Fault(IntEnum):
     GRID_TWICE = 12
     GRID_CROSSED = 13
     SMALL_WORKSPACE = 14
-    BROKEN = 15
+    TOO_MUCH_WORK = 15
+    BROKEN = 16
 
 
+_SIZE_SENTENCES = {
+    Fault.SMALL_WORKSPACE: "give at most as many buses and orders as the memory was taken for",
+    Fault.TOO_MUCH_WORK: "allow more work, or give fewer orders and buses",
+}
 _NETWORK_SENTENCES = {
     Fault.BAD_BUS_COUNT: "give at least one bus and at most 1048576",
     Fault.BAD_ROOT: "put the root first, with parent -1",
@@ -131,8 +140,10 @@ _ORDER_SENTENCES = {
 }
 
 
-def refusal_of(fault: Fault, index: int) -> NetworkRefused | OrderRefused:
+def refusal_of(fault: Fault, index: int) -> MatcherRefused:
     """The error of a fault at a bus or an order. A fault that is our bug fails the assertion instead."""
+    if fault in _SIZE_SENTENCES:
+        return ClearingTooLarge(_SIZE_SENTENCES[fault])
     if fault in _NETWORK_SENTENCES:
         return NetworkRefused(_NETWORK_SENTENCES[fault], None if fault is Fault.BAD_BUS_COUNT else index)
     assert fault in _ORDER_SENTENCES, f"the clearing broke an invariant ({fault.name}); keep its input, this is a bug"

@@ -92,7 +92,8 @@ enum energo_fault {                   /* what energo_clear refuses; *where is th
     ENERGO_GRID_TWICE = 12,
     ENERGO_GRID_CROSSED = 13,         /* feed-in above retail */
     ENERGO_SMALL_WORKSPACE = 14,
-    ENERGO_BROKEN = 15                /* an invariant failed: a bug in here, never the input's fault */
+    ENERGO_TOO_MUCH_WORK = 15,
+    ENERGO_BROKEN = 16                /* an invariant failed: a bug in here, never the input's fault */
 };
 
 struct energo_command {
@@ -153,9 +154,10 @@ int64_t energo_book_dump(const struct energo_book *book, uint8_t *commands, int6
 /* Words of 8 bytes that a clearing works in; 0 where a bound is broken. */
 int64_t energo_clear_words(int64_t buses, int64_t orders);
 
-/* One clearing. rank may be NULL (a bus's rank is its index); equal ranks go by index. Results: traded by order, price
+/* One clearing, with at most `work` moves of a step (about a nanosecond each; clearings need some tens of moves an order or
+ * bus). rank may be NULL (a bus's rank is its index); equal ranks go by index. Results: traded by order, price
  * and flow by bus (flow[0] = 0). Returns an energo_fault. */
-int32_t energo_clear(uint64_t *workspace, int64_t words, int64_t buses, const int64_t *parent, const int64_t *fee,
+int32_t energo_clear(uint64_t *workspace, int64_t words, int64_t work, int64_t buses, const int64_t *parent, const int64_t *fee,
                      const int64_t *capacity_up, const int64_t *capacity_down, const int64_t *rank, int64_t orders,
                      const int64_t *bus, const int64_t *side, const int64_t *limit, const int64_t *quantity,
                      int64_t *traded, int64_t *price, int64_t *flow, int64_t *where);
