@@ -5,11 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SEEDS ?= 1..1000
+FUZZ_COMMANDS ?= 10000000
+FUZZ_NETWORKS ?= 100000
 C_SOURCES := $(wildcard matcher_c/*.c matcher_c/*.h matcher_c/build_matcher.py)
 METADATA := setup.py pyproject.toml
 
 .DEFAULT_GOAL := menu
-.PHONY: menu setup demo test check sim fuzz mesh bench image clean
+.PHONY: menu setup demo test check sim fuzz bench portability mesh image clean
 .DELETE_ON_ERROR:
 
 menu:
@@ -18,8 +20,11 @@ menu:
 	@echo 'make test    set up, then style, types and the whole default suite'
 	@echo 'make check   style and types alone'
 	@echo 'make sim     deterministic simulation of many seeds (SEEDS=1..1000)'
+	@echo 'make fuzz    the C against the reference on random input (FUZZ_COMMANDS=10000000 FUZZ_NETWORKS=100000)'
+	@echo 'make bench   how fast the matchers are, beside others that do the same job (some minutes)'
+	@echo 'make portability  the same results on arm64 and 32-bit ARM, under qemu-user'
 	@echo 'make clean   remove .venv and everything that was built'
-	@echo 'not yet: make fuzz, make mesh, make bench, make image'
+	@echo 'not yet: make mesh, make image'
 
 $(VENV)/.stamp-venv:
 	@PYTHON='$(PYTHON)' sh tools/preflight.sh
@@ -32,6 +37,10 @@ $(VENV)/.stamp-runtime: $(VENV)/.stamp-venv requirements.lock
 
 $(VENV)/.stamp-development: $(VENV)/.stamp-runtime requirements-dev.lock
 	$(PIP) install --quiet -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.stamp-bench: $(VENV)/.stamp-development requirements-bench.lock
+	$(PIP) install --quiet -r requirements-bench.lock
 	@touch $@
 
 # An editable install builds the C beside its sources. Nothing rebuilds C on edit by itself, so its files are named here;
@@ -56,7 +65,17 @@ test: check
 sim: setup
 	$(BIN)/energoctl sim --seeds $(SEEDS)
 
-fuzz mesh bench image:
+fuzz: setup $(VENV)/.stamp-development
+	$(BIN)/python -m tests.fuzz --commands $(FUZZ_COMMANDS) --networks $(FUZZ_NETWORKS)
+
+bench: setup $(VENV)/.stamp-bench
+	$(BIN)/energoctl bench matcher
+	$(BIN)/energoctl bench clearing
+
+portability: setup
+	$(BIN)/python -m tests.portability
+
+mesh image:
 	@echo 'not yet: make $@ comes with a later issue' >&2; exit 1
 
 clean:
