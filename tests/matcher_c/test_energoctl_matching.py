@@ -84,7 +84,7 @@ def test_clear_draws_an_svg_and_says_the_same(tmp_path: Path) -> None:
     assert "Supply and demand at the <root> & all" in words
     assert "5 kWh trade at 0.08 per kWh" in words
     assert "sharing the gain moves 0.11 from the buyers to the sellers" in words
-    assert "1 order would have passed the own limit by sharing, and did not trade" in words
+    assert "1 order would have passed its own limit by sharing, and did not trade" in words
 
 
 @pytest.mark.parametrize("arguments", [("--plot",), ("--plot", "-")])

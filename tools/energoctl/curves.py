@@ -133,7 +133,12 @@ def _notes(cleared: Cleared) -> Iterator[str]:
         yield f"on average {' and '.join(averages)} per kWh"
     if settlement.dropped:
         count = len(settlement.dropped)
-        yield f"{count} order{'s' * (count > 1)} would have passed the own limit by sharing, and did not trade"
+        whose = (
+            "1 order would have passed its own limit"
+            if count == 1
+            else f"{count} orders would have passed their limits"
+        )
+        yield f"{whose} by sharing, and did not trade"
 
 
 def _cents(amount: int) -> str:
