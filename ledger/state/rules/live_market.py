@@ -84,216 +84,208 @@ def bus_ranks(seed: bytes, slot: int, network: Network) -> list[int]:
 
 def close_slot(state: State, slot: int, clear: ClearArrays) -> tuple[list[tuple[str, Interval]], list[Event]]:
     """Settle a slot that has ended: the readings that span slots and are settled apart, and what happened."""
-    terms = state.need(TERMS, (slot,))
-    network = Network(state)
-    ranks = bus_ranks(terms.seed, slot, network)
-    rows: list[_Row] = []
-    lumps: list[tuple[str, Interval]] = []
-    for name, device in settling_devices(state):
-        interval = state.get(INTERVAL, (slot, name))
-        if interval is not None and interval.span_from < slot:
-            lumps.append((name, interval))
-            interval = None
-        rows.append(_Row(name, device, interval))
-    by_account = {row.device.account: row for row in rows}
-    net: dict[bytes, Money] = {GRID: 0, OPERATOR: 0}
-    events: list[Event] = []
-    proceeds: list[tuple[_Row, Wh, list[tuple[bytes, Wh]]]] = []
-    for row in rows:
+    closing = _Closing(state, slot)
+    for row in closing.rows:
         if row.device.role == Role.POOL and row.interval is not None:
-            events += _settle_pool(state, slot, terms, network, ranks, row, by_account, net, proceeds)
-    tree = network.remaining()
-    trading, offers = _offers(state, terms, network, rows)
-    settled = settle(clear, tree, offers, ranks=ranks, sharing=terms.sharing, pricing=Pricing(terms.pricing))
-    _book(terms, network, rows, trading, offers, settled, net)
-    for row, holders_wh, cuts in proceeds:
-        _share_proceeds(row, holders_wh, cuts, net)
-    for account, amount in net.items():
-        generators.earn(state, account, amount)
-    events += dues.settle_net(state, net, slot, {row.device.account: ranks[row.device.bus] for row in rows})
+            closing.settle_pool(row, row.interval)
+    tree = closing.network.remaining()
+    trading, offers = closing.offers()
+    terms = closing.terms
+    settled = settle(clear, tree, offers, ranks=closing.ranks, sharing=terms.sharing, pricing=Pricing(terms.pricing))
+    closing.book(trading, offers, settled)
+    closing.share_proceeds()
+    closing.pay()
     names = [row.name for row in trading] + [""] * (len(offers) - len(trading))
-    events.append(
-        SlotClosed(
-            slot,
-            terms.retail,
-            terms.feed_in,
-            terms.sharing,
-            terms.pricing,
-            tuple(ranks),
-            tree,
-            tuple(
-                (name, offer.bus, offer.side, offer.effective_limit, offer.quantity)
-                for name, offer in zip(names, offers, strict=True)
-            ),
-            settled.traded,
-            settled.prices,
-            settled.flows,
-            settled.rounds,
-            settled.gain_buyers,
-            settled.gain_sellers,
-            tuple(row.record() for row in rows),
-            _informed(state, slot),
-            net[OPERATOR],
-            sum(row.bought_grid_wh for row in rows),
-            sum(row.sold_grid_wh for row in rows),
-        )
+    closed = SlotClosed(
+        slot,
+        terms.retail,
+        terms.feed_in,
+        terms.sharing,
+        terms.pricing,
+        tuple(closing.ranks),
+        tree,
+        tuple(
+            (name, offer.bus, offer.side, offer.effective_limit, offer.quantity)
+            for name, offer in zip(names, offers, strict=True)
+        ),
+        settled.traded,
+        settled.prices,
+        settled.flows,
+        settled.rounds,
+        settled.gain_buyers,
+        settled.gain_sellers,
+        tuple(row.record() for row in closing.rows),
+        closing.informed(),
+        closing.net[OPERATOR],
+        sum(row.bought_grid_wh for row in closing.rows),
+        sum(row.sold_grid_wh for row in closing.rows),
     )
-    return lumps, events + _check_meters(state, slot, network, rows)
+    return closing.lumps, [*closing.events, closed, *closing.discrepancies()]
 
 
-def _settle_pool(
-    state: State,
-    slot: int,
-    terms: Terms,
-    network: Network,
-    ranks: list[int],
-    row: _Row,
-    by_account: dict[bytes, _Row],
-    net: dict[bytes, Money],
-    proceeds: list[tuple[_Row, Wh, list[tuple[bytes, Wh]]]],
-) -> list[Event]:
-    """Allocate what the pool took and gave; mint, burn and cut WATT; the pool's own rest stays in its row."""
-    name, pool = next((str(k[0]), p) for k, p in state.scan(POOL) if p.device == row.name)
-    homes = [r for r in by_account.values() if r.device.role == Role.CONNECTION]
-    rank = [ranks[home.device.bus] for home in homes]
-    accounts = [home.device.account for home in homes]
-    committed = {account: energy for pool_name, account, energy in terms.commitments if pool_name == name}
-    asked = {account: energy for pool_name, account, energy in terms.requests if pool_name == name}
-    supply_before = balances.supply(state, watt(name))
-    rooms = [storage.room_wh(state, account, name) * SHARE_UNIT // max(1, pool.efficiency) for account in accounts]
-    charge_caps = [
-        min(committed.get(account, 0), home.offer_wh, room)
-        for account, home, room in zip(accounts, homes, rooms, strict=True)
-    ]
-    give_caps = [
-        min(asked.get(account, 0), home.need_wh, balances.free(state, account, watt(name)))
-        for account, home in zip(accounts, homes, strict=True)
-    ]
-    charged = split_capped(row.import_wh, charge_caps, rank)
-    given = split_capped(row.export_wh, give_caps, rank)
-    for home, taken_wh, given_wh in zip(homes, charged, given, strict=True):
-        home.deposited_wh += taken_wh
-        home.offer_wh -= taken_wh
-        home.redeemed_wh += given_wh
-        home.need_wh -= given_wh
-        fee = network.carry(home.device.bus, row.device.bus, taken_wh) * taken_wh
-        fee += network.carry(row.device.bus, home.device.bus, given_wh) * given_wh
-        home.fees += fee
-        home.net -= fee
-        net[home.device.account] = net.get(home.device.account, 0) - fee
-        net[OPERATOR] += fee
-    _, events = storage.mint_for(state, name, accounts, charged, rank)
-    events += storage.burn_redeemed(state, name, accounts, given)
-    row.redeemed_wh, row.deposited_wh = sum(charged), sum(given)  # the pool's own books: it imported for, exported to
-    row.need_wh, row.offer_wh = row.import_wh - sum(charged), row.export_wh - sum(given)
-    row.own_wh = min(row.need_wh, row.offer_wh)
-    row.need_wh -= row.own_wh
-    row.offer_wh -= row.own_wh
-    owners_wh = max(0, pool.stored_wh - supply_before)
-    if row.offer_wh > owners_wh:  # discharge that nobody asked for, beyond the owner's energy: the holders sold it
-        cuts, cut_events = storage.cut(state, name, row.offer_wh - owners_wh, "sold")
-        proceeds.append((row, sum(energy for _, energy in cuts), cuts))
-        events += cut_events
-    assert row.interval is not None, "only a pool that reported is settled"
-    if row.interval.stored_wh is not None:
-        events += storage.measured(state, name, slot, row.interval.stored_wh)
-    return events
+class _Closing:
+    """A slot while it is settled. `net` is what each account receives in it, all netted."""
 
+    def __init__(self, state: State, slot: int) -> None:
+        self.state, self.slot = state, slot
+        self.terms: Terms = state.need(TERMS, (slot,))
+        self.network = Network(state)
+        self.ranks = bus_ranks(self.terms.seed, slot, self.network)
+        self.rows: list[_Row] = []
+        self.lumps: list[tuple[str, Interval]] = []
+        for name, device in settling_devices(state):
+            interval = state.get(INTERVAL, (slot, name))
+            if interval is not None and interval.span_from < slot:
+                self.lumps.append((name, interval))
+                interval = None
+            self.rows.append(_Row(name, device, interval))
+        self.net: dict[bytes, Money] = {GRID: 0, OPERATOR: 0}
+        self.events: list[Event] = []
+        self._proceeds: list[tuple[_Row, Wh, list[tuple[bytes, Wh]]]] = []
 
-def _offers(state: State, terms: Terms, network: Network, rows: list[_Row]) -> tuple[list[_Row], list[Offer]]:
-    """The rows that have something left to trade, and their orders, followed by the grid's two."""
-    limits = {account: (buy, sell) for account, buy, sell in terms.limits}
-    trading: list[_Row] = []
-    offers: list[Offer] = []
-    for row in rows:
-        account, bus = row.device.account, row.device.bus
-        if dues.in_arrears(state, account):
-            continue
-        fee = network.fee_to_root(bus)
-        buy_below, sell_above = limits.get(account, (None, None))
-        if row.need_wh:
-            outside = terms.retail + fee
-            offer = Offer(bus, BUY, outside if buy_below is None else buy_below, row.need_wh, outside)
-            if offer.effective_limit > 0:  # it may pay its limit for all of it, after sharing
-                affordable = balances.free(state, account, CASH) // offer.effective_limit
-                offer = offer._replace(quantity=min(offer.quantity, affordable))
-        elif row.offer_wh:
-            outside = terms.feed_in - fee
-            offer = Offer(bus, SELL, outside if sell_above is None else sell_above, row.offer_wh, outside)
-        else:
-            continue
-        if offer.quantity:
-            trading.append(row)
-            offers.append(offer)
-    offers.append(Offer(0, BUY, terms.feed_in, -1, terms.feed_in))
-    offers.append(Offer(0, SELL, terms.retail, -1, terms.retail))
-    return trading, offers
+    def _receive(self, account: bytes, amount: Money) -> None:
+        self.net[account] = self.net.get(account, 0) + amount
 
+    def settle_pool(self, row: _Row, interval: Interval) -> None:
+        """Allocate what the pool took and gave; mint, burn and cut WATT; the pool's own rest stays in its row."""
+        name, pool = next((str(k[0]), p) for k, p in self.state.scan(POOL) if p.device == row.name)
+        homes = [r for r in self.rows if r.device.role == Role.CONNECTION]
+        rank = [self.ranks[home.device.bus] for home in homes]
+        accounts = [home.device.account for home in homes]
+        committed = {account: energy for pool_name, account, energy in self.terms.commitments if pool_name == name}
+        asked = {account: energy for pool_name, account, energy in self.terms.requests if pool_name == name}
+        supply_before = balances.supply(self.state, watt(name))
+        rooms = [
+            storage.room_wh(self.state, account, name) * SHARE_UNIT // max(1, pool.efficiency) for account in accounts
+        ]
+        charge_caps = [
+            min(committed.get(account, 0), home.offer_wh, room)
+            for account, home, room in zip(accounts, homes, rooms, strict=True)
+        ]
+        give_caps = [
+            min(asked.get(account, 0), home.need_wh, balances.free(self.state, account, watt(name)))
+            for account, home in zip(accounts, homes, strict=True)
+        ]
+        charged = split_capped(row.import_wh, charge_caps, rank)
+        given = split_capped(row.export_wh, give_caps, rank)
+        for home, taken_wh, given_wh in zip(homes, charged, given, strict=True):
+            home.deposited_wh += taken_wh
+            home.offer_wh -= taken_wh
+            home.redeemed_wh += given_wh
+            home.need_wh -= given_wh
+            fee = self.network.carry(home.device.bus, row.device.bus, taken_wh) * taken_wh
+            fee += self.network.carry(row.device.bus, home.device.bus, given_wh) * given_wh
+            home.fees += fee
+            home.net -= fee
+            self._receive(home.device.account, -fee)
+            self._receive(OPERATOR, fee)
+        _, minted = storage.mint_for(self.state, name, accounts, charged, rank)
+        self.events += minted
+        self.events += storage.burn_redeemed(self.state, name, accounts, given)
+        row.redeemed_wh, row.deposited_wh = sum(charged), sum(given)  # in the pool's own books: it took for, gave to
+        row.need_wh, row.offer_wh = row.import_wh - sum(charged), row.export_wh - sum(given)
+        row.own_wh = min(row.need_wh, row.offer_wh)
+        row.need_wh -= row.own_wh
+        row.offer_wh -= row.own_wh
+        owners_wh = max(0, pool.stored_wh - supply_before)
+        if row.offer_wh > owners_wh:  # discharge that nobody asked for, beyond the owner's energy: the holders sold it
+            cuts, cut_events = storage.cut(self.state, name, row.offer_wh - owners_wh, "sold")
+            self._proceeds.append((row, sum(energy for _, energy in cuts), cuts))
+            self.events += cut_events
+        if interval.stored_wh is not None:
+            self.events += storage.measured(self.state, name, self.slot, interval.stored_wh)
 
-def _book(
-    terms: Terms,
-    network: Network,
-    rows: list[_Row],
-    trading: list[_Row],
-    offers: list[Offer],
-    settled: Settlement,
-    net: dict[bytes, Money],
-) -> None:
-    """Write what was settled into the rows and `net`, and settle with the grid what no order stood for."""
-    net[GRID] += settled.grid
-    net[OPERATOR] += settled.operator
-    for i, row in enumerate(trading):
-        local_wh = settled.local_wh(i)
-        grid_wh = offers[i].quantity - local_wh
-        if offers[i].side == BUY:
-            row.bought_local_wh, row.bought_grid_wh = local_wh, grid_wh
-            row.need_wh -= offers[i].quantity
-        else:
-            row.sold_local_wh, row.sold_grid_wh = local_wh, grid_wh
-            row.offer_wh -= offers[i].quantity
-        row.shared = settled.shared[i]
-        row.net += settled.net[i]
-        net[row.device.account] = net.get(row.device.account, 0) + settled.net[i]
-    tariff = Tariff(terms.retail, terms.feed_in)
-    for row in rows:
-        row.bought_grid_wh += row.need_wh
-        row.sold_grid_wh += row.offer_wh
-        fee = network.fee_to_root(row.device.bus)
-        row.net += with_grid(net, row.device.account, row.need_wh, row.offer_wh, tariff, fee)
+    def offers(self) -> tuple[list[_Row], list[Offer]]:
+        """The rows that have something left to trade, and their orders, followed by the grid's two."""
+        limits = {account: (buy, sell) for account, buy, sell in self.terms.limits}
+        trading: list[_Row] = []
+        offers: list[Offer] = []
+        for row in self.rows:
+            account, bus = row.device.account, row.device.bus
+            if dues.in_arrears(self.state, account):
+                continue
+            fee = self.network.fee_to_root(bus)
+            buy_below, sell_above = limits.get(account, (None, None))
+            if row.need_wh:
+                outside = self.terms.retail + fee
+                offer = Offer(bus, BUY, outside if buy_below is None else buy_below, row.need_wh, outside)
+                if offer.effective_limit > 0:  # it may pay its limit for all of it, after sharing
+                    affordable = balances.free(self.state, account, CASH) // offer.effective_limit
+                    offer = offer._replace(quantity=min(offer.quantity, affordable))
+            elif row.offer_wh:
+                outside = self.terms.feed_in - fee
+                offer = Offer(bus, SELL, outside if sell_above is None else sell_above, row.offer_wh, outside)
+            else:
+                continue
+            if offer.quantity:
+                trading.append(row)
+                offers.append(offer)
+        offers.append(Offer(0, BUY, self.terms.feed_in, -1, self.terms.feed_in))
+        offers.append(Offer(0, SELL, self.terms.retail, -1, self.terms.retail))
+        return trading, offers
 
+    def book(self, trading: list[_Row], offers: list[Offer], settled: Settlement) -> None:
+        """Write what was settled into the rows and `net`, and settle with the grid what no order stood for."""
+        self._receive(GRID, settled.grid)
+        self._receive(OPERATOR, settled.operator)
+        for i, row in enumerate(trading):
+            local_wh = settled.local_wh(i)
+            grid_wh = offers[i].quantity - local_wh
+            if offers[i].side == BUY:
+                row.bought_local_wh, row.bought_grid_wh = local_wh, grid_wh
+                row.need_wh -= offers[i].quantity
+            else:
+                row.sold_local_wh, row.sold_grid_wh = local_wh, grid_wh
+                row.offer_wh -= offers[i].quantity
+            row.shared = settled.shared[i]
+            row.net += settled.net[i]
+            self._receive(row.device.account, settled.net[i])
+        tariff = Tariff(self.terms.retail, self.terms.feed_in)
+        for row in self.rows:
+            row.bought_grid_wh += row.need_wh
+            row.sold_grid_wh += row.offer_wh
+            fee = self.network.fee_to_root(row.device.bus)
+            row.net += with_grid(self.net, row.device.account, row.need_wh, row.offer_wh, tariff, fee)
 
-def _share_proceeds(row: _Row, holders_wh: Wh, cuts: list[tuple[bytes, Wh]], net: dict[bytes, Money]) -> None:
-    """Give those whose WATT was sold their part of what the pool's sale brought."""
-    sold_wh = row.sold_local_wh + row.sold_grid_wh
-    part = row.net * holders_wh // sold_wh if sold_wh and row.net > 0 else 0
-    for (account, _), amount in zip(cuts, split(part, [energy for _, energy in cuts]), strict=True):
-        net[account] = net.get(account, 0) + amount
-        net[row.device.account] -= amount
+    def share_proceeds(self) -> None:
+        """Give those whose WATT was sold their part of what the pool's sale brought."""
+        for row, holders_wh, cuts in self._proceeds:
+            sold_wh = row.sold_local_wh + row.sold_grid_wh
+            part = row.net * holders_wh // sold_wh if sold_wh and row.net > 0 else 0
+            for (account, _), amount in zip(cuts, split(part, [energy for _, energy in cuts]), strict=True):
+                self._receive(account, amount)
+                self._receive(row.device.account, -amount)
 
+    def pay(self) -> None:
+        """Pay what each account receives or owes in all."""
+        for account, amount in self.net.items():
+            generators.earn(self.state, account, amount)
+        rank = {row.device.account: self.ranks[row.device.bus] for row in self.rows}
+        self.events += dues.settle_net(self.state, self.net, self.slot, rank)
 
-def _informed(state: State, slot: int) -> tuple[tuple[str, Wh, Wh], ...]:
-    found: list[tuple[str, Wh, Wh]] = []
-    for key, device in state.scan(DEVICE):
-        interval = state.get(INTERVAL, (slot, key[0]))
-        if device.role not in SETTLING and interval is not None and interval.span_from == slot:
-            found.append((str(key[0]), interval.import_wh, interval.export_wh))
-    return tuple(found)
+    def informed(self) -> tuple[tuple[str, Wh, Wh], ...]:
+        """What the meters said that inform or check, of those that reported in time."""
+        found: list[tuple[str, Wh, Wh]] = []
+        for key, device in self.state.scan(DEVICE):
+            interval = self.state.get(INTERVAL, (self.slot, key[0]))
+            if device.role not in SETTLING and interval is not None and interval.span_from == self.slot:
+                found.append((str(key[0]), interval.import_wh, interval.export_wh))
+        return tuple(found)
 
-
-def _check_meters(state: State, slot: int, network: Network, rows: list[_Row]) -> list[Event]:
-    """Hold every check meter that reported against the sum behind it, where all of that reported too."""
-    events: list[Event] = []
-    for key, device in state.scan(DEVICE):
-        interval = state.get(INTERVAL, (slot, key[0]))
-        if device.role != Role.FEEDER or interval is None or interval.span_from != slot:
-            continue
-        behind = network.behind(device.bus)
-        counted = [row for row in rows if row.device.bus in behind]
-        if any(row.status != "metered" for row in counted):
-            continue
-        measured = interval.import_wh - interval.export_wh
-        residual = measured - sum(row.import_wh - row.export_wh for row in counted)
-        allowance = CHECK_ALLOWANCE_WH * (len(counted) + 1) * 2  # import and export registers each
-        if abs(residual) > allowance:
-            events.append(Discrepancy(str(key[0]), slot, residual, allowance))
-    return events
+    def discrepancies(self) -> list[Event]:
+        """Hold every check meter that reported against the sum behind it, where all of that reported too."""
+        events: list[Event] = []
+        for key, device in self.state.scan(DEVICE):
+            interval = self.state.get(INTERVAL, (self.slot, key[0]))
+            if device.role != Role.FEEDER or interval is None or interval.span_from != self.slot:
+                continue
+            behind = self.network.behind(device.bus)
+            counted = [row for row in self.rows if row.device.bus in behind]
+            if any(row.status != "metered" for row in counted):
+                continue
+            measured = interval.import_wh - interval.export_wh
+            residual = measured - sum(row.import_wh - row.export_wh for row in counted)
+            allowance = CHECK_ALLOWANCE_WH * (len(counted) + 1) * 2  # import and export registers each
+            if abs(residual) > allowance:
+                events.append(Discrepancy(str(key[0]), self.slot, residual, allowance))
+        return events
