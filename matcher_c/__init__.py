@@ -24,7 +24,6 @@ from .errors import (
     InstrumentRefused,
     MatcherRefused,
     NetworkRefused,
-    NotYet,
     OrderRefused,
     Rejection,
     ResultsTooSmall,
@@ -66,7 +65,7 @@ __all__ = [
     "Level", "COMMAND", "RESULT", "NO_OWNER", "LIFETIME_MAX", "decode_results", "pack_commands",
     # errors
     "MatcherRefused", "ColumnRefused", "NetworkRefused", "OrderRefused", "InstrumentRefused", "CommandRejected",
-    "ResultsTooSmall", "ClearingTooLarge", "DocumentRefused", "NotYet",
+    "ResultsTooSmall", "ClearingTooLarge", "DocumentRefused",
 ]  # fmt: skip
 
 

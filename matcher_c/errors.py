@@ -49,10 +49,6 @@ class DocumentRefused(MatcherRefused):
     """A JSON document or stream breaks a rule; the message names the bus, the order or the line."""
 
 
-class NotYet(DocumentRefused):
-    """Something that the formats have room for and this version does not do."""
-
-
 class Rejection(IntEnum):
     """Why the exchange rejected one order: the code of a rejection, the first that applies, in this order."""
 
