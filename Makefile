@@ -11,7 +11,7 @@ C_SOURCES := $(wildcard matcher_c/*.c matcher_c/*.h matcher_c/build_matcher.py)
 METADATA := setup.py pyproject.toml
 
 .DEFAULT_GOAL := menu
-.PHONY: menu setup demo test check sim fuzz bench portability mesh image clean
+.PHONY: menu setup demo test check sim fuzz bench portability sanitize mesh image clean
 .DELETE_ON_ERROR:
 
 menu:
@@ -23,6 +23,7 @@ menu:
 	@echo 'make fuzz    the C against the reference on random input (FUZZ_COMMANDS=10000000 FUZZ_NETWORKS=100000)'
 	@echo 'make bench   how fast the matchers are, beside others that do the same job (some minutes)'
 	@echo 'make portability  the same results on arm64 and 32-bit ARM, under qemu-user'
+	@echo 'make sanitize  the C under sanitizers and the analyzer, and its branches counted (also part of make test)'
 	@echo 'make clean   remove .venv and everything that was built'
 	@echo 'not yet: make mesh, make image'
 
@@ -74,6 +75,9 @@ bench: setup $(VENV)/.stamp-bench
 
 portability: setup
 	$(BIN)/python -m tests.portability
+
+sanitize: setup $(VENV)/.stamp-development
+	$(BIN)/python -m pytest tests/matcher_c/test_sanitizers.py tests/matcher_c/test_coverage.py
 
 mesh image:
 	@echo 'not yet: make $@ comes with a later issue' >&2; exit 1

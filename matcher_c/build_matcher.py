@@ -12,6 +12,8 @@ from cffi import FFI
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "/* cffi: begin */", "/* cffi: end */"
 
+SOURCES = ("book.c", "clearing.c", "curve.c", "sorting.c")
+
 # cffi's generated wrapper and Python.h are not written for these; pragmas reach them without touching our own files.
 PRELUDE = """
 #pragma GCC diagnostic ignored "-Wconversion"
@@ -45,8 +47,8 @@ def recipe(compile_flags: list[str], link_flags: list[str]) -> FFI:
     builder.set_source(
         "matcher_c._matcher",
         PRELUDE,
-        sources=["matcher_c/book.c", "matcher_c/clearing.c", "matcher_c/curve.c"],
-        depends=["matcher_c/matcher.h", "matcher_c/curve.h"],
+        sources=[f"matcher_c/{file}" for file in SOURCES],
+        depends=[f"matcher_c/{file.name}" for file in sorted(HERE.glob("*.h"))],
         include_dirs=["matcher_c"],
         extra_compile_args=compile_flags,
         extra_link_args=link_flags,

@@ -144,13 +144,13 @@ static int32_t check_orders(int64_t buses, int64_t orders, const int64_t *bus, c
 
 /* Gives each bus its place in the order of ranks, equal ranks by index. */
 static void rank_buses(struct clearing *clearing, const int64_t *rank) {
-    struct item *items = clearing->curves.items;
+    struct item *items = clearing->curves.scratch.items;
     for (int32_t b = 0; b < clearing->bus_count; b++) {
         items[b].key = (uint64_t)(rank == NULL ? b : rank[b]) ^ (UINT64_C(1) << 63); /* negative ranks come first */
         items[b].value = (uint32_t)b;
     }
     if (rank != NULL) {
-        sort_items(items, items + clearing->curves.space, clearing->bus_count);
+        sort_items(items, clearing->curves.scratch.more_items, clearing->bus_count);
     }
     for (int32_t place = 0; place < clearing->bus_count; place++) {
         clearing->buses[items[place].value].place = place;
@@ -171,7 +171,7 @@ static int32_t key_of(const struct clearing *clearing, const struct group *group
 static void group_bus(struct clearing *clearing, int32_t b, const int64_t *side, const int64_t *limit,
                       const int64_t *quantity, const int64_t of_homes[2]) {
     struct bus *bus = &clearing->buses[b];
-    struct item *items = clearing->curves.items;
+    struct item *items = clearing->curves.scratch.items;
     int32_t *sequence = clearing->sequence + bus->first_order;
     for (int32_t i = 0; i < bus->orders; i++) {
         const int32_t o = sequence[i];
@@ -179,7 +179,7 @@ static void group_bus(struct clearing *clearing, int32_t b, const int64_t *side,
         items[i].key = ((uint64_t)(limit[o] + PRICE_LIMIT) << 2) | (uint64_t)kind;
         items[i].value = (uint32_t)o;
     }
-    sort_items(items, items + clearing->curves.space, bus->orders);
+    sort_items(items, clearing->curves.scratch.more_items, bus->orders);
     bus->first_group = clearing->group_count;
     struct group *group = clearing->groups + clearing->group_count - 1;
     for (int32_t i = 0; i < bus->orders; i++) {
@@ -379,7 +379,7 @@ static void share_out(struct clearing *clearing, int32_t g, const int64_t *quant
         }
         return;
     }
-    struct item *items = clearing->curves.items;
+    struct item *items = clearing->curves.scratch.items;
     int64_t left = part;
     for (int32_t i = 0; i < group->count; i++) {
         int64_t remainder = 0;
@@ -389,7 +389,7 @@ static void share_out(struct clearing *clearing, int32_t g, const int64_t *quant
         items[i].value = (uint32_t)orders[i];
     }
     if (left > 0) {
-        sort_items(items, items + clearing->curves.space, group->count);
+        sort_items(items, clearing->curves.scratch.more_items, group->count);
         for (int64_t i = 0; i < left; i++) {
             traded[items[i].value]++;
         }
@@ -406,13 +406,14 @@ static int32_t find_flows(const struct clearing *clearing, const int64_t *parent
         flow[group->bus] += signed_by(group->side, clearing->traded[g]);
     }
     for (int32_t b = clearing->bus_count - 1; b > 0; b--) {
-        if ((capacity_up[b] >= 0 && flow[b] > capacity_up[b]) ||
-            (capacity_down[b] >= 0 && -flow[b] > capacity_down[b])) {
-            return ENERGO_BROKEN;
+        const int above = capacity_up[b] >= 0 && flow[b] > capacity_up[b];        /* only a bug of ours */
+        const int below = capacity_down[b] >= 0 && -flow[b] > capacity_down[b];   /* only a bug of ours */
+        if (above || below) {     /* only a bug of ours */
+            return ENERGO_BROKEN; /* only a bug of ours */
         }
         flow[parent[b]] += flow[b];
     }
-    return flow[0] == 0 ? ENERGO_FINE : ENERGO_BROKEN;
+    return flow[0] == 0 ? ENERGO_FINE : ENERGO_BROKEN; /* only a bug of ours */
 }
 
 static void at_least(struct bus *bus, int64_t price) { bus->lower = larger(bus->lower, price); }
@@ -439,11 +440,11 @@ static int32_t find_intervals(struct clearing *clearing, const int64_t *parent, 
     }
     for (int32_t b = clearing->bus_count - 1; b >= 0; b--) {
         const struct bus *bus = &clearing->buses[b];
-        if (bus->lower > bus->upper) {
-            return ENERGO_BROKEN;
+        if (bus->lower > bus->upper) { /* only a bug of ours */
+            return ENERGO_BROKEN;      /* only a bug of ours */
         }
         if (b == 0) {
-            break;
+            continue; /* the last */
         }
         struct bus *above = &clearing->buses[parent[b]];
         const int full_up = capacity_up[b] >= 0 && flow[b] == capacity_up[b];
@@ -539,12 +540,13 @@ int32_t energo_clear(uint64_t *workspace, int64_t words, int64_t work, int64_t b
     net_grid(&clearing);
 
     fault = find_flows(&clearing, parent, capacity_up, capacity_down, flow);
-    if (fault == ENERGO_FINE) {
+    if (fault == ENERGO_FINE) { /* only a bug of ours */
         fault = find_intervals(&clearing, parent, fee, capacity_up, capacity_down, flow);
     }
-    if (fault != ENERGO_FINE) {
-        return fault;
+    if (fault != ENERGO_FINE) { /* only a bug of ours */
+        return fault;           /* only a bug of ours */
     }
+
     find_prices(&clearing, parent, fee, flow, price);
     for (int32_t g = 0; g < clearing.group_count; g++) {
         share_out(&clearing, g, quantity, traded);

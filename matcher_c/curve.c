@@ -3,24 +3,16 @@
 
 #include <string.h>
 
-#define DIGIT_BITS 11
-#define DIGITS (1U << DIGIT_BITS)
-#define SMALL_DIGIT_BITS 8
-#define SMALL_ITEMS 1024      /* up to here the counts of a large digit cost more than a second pass */
 #ifndef ENERGO_TIGHT
-#define INSERTION_MAX 24      /* up to here plain insertion is quickest */
-#define MERGED_RUNS_MAX 6     /* more runs than this are sorted by digits */
 #define BLOCK_STEPS_MIN 64
 #define BLOCK_STEPS_FACTOR 8
-#define FEW 8                 /* what is taken in is few where the curve has this many times as many */
-#else                         /* for tests: small networks go through everything that large ones do */
-#define INSERTION_MAX 2
-#define MERGED_RUNS_MAX 3
+#define FEW 8          /* what is taken in is few where the curve has this many times as many */
+#else                  /* for tests: small networks go through everything that large ones do */
 #define BLOCK_STEPS_MIN 4
-#define BLOCK_STEPS_FACTOR 1000
+#define BLOCK_STEPS_FACTOR 32
 #define FEW 1
 #endif
-#define BLOCKED_FROM 4        /* blocks: a curve of this many blocks' steps is worth cutting into blocks */
+#define BLOCKED_FROM 4 /* blocks: a curve of this many blocks' steps is worth cutting into blocks */
 
 static int64_t words_of(int64_t bytes) { return (bytes + 7) / 8; }
 
@@ -53,14 +45,14 @@ int64_t curve_words(int64_t space) {
 void curve_init(struct curves *curves, uint64_t *words, int64_t space) {
     const int64_t blocks = block_count_for(space);
     const int64_t step = (int64_t)sizeof(struct step);
-    curves->space = space;
     curves->work = 0;
     curves->block_steps = block_steps_for(space);
     curves->steps = (struct step *)(void *)words;
     words += words_of(space * step);
-    curves->scratch = (struct step *)(void *)words;
+    curves->scratch.steps = (struct step *)(void *)words;
     words += words_of(space * step);
-    curves->items = (struct item *)(void *)words;
+    curves->scratch.items = (struct item *)(void *)words;
+    curves->scratch.more_items = curves->scratch.items + space;
     words += 2 * words_of(space * (int64_t)sizeof(struct item));
     curves->store = (struct step *)(void *)words;
     words += words_of(blocks * curves->block_steps * step);
@@ -71,159 +63,6 @@ void curve_init(struct curves *curves, uint64_t *words, int64_t space) {
 }
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-static int comes_before(const struct step *a, const struct step *b) {
-    return a->price != b->price ? a->price < b->price : a->key < b->key;
-}
-
-/* ---- sorting ---- */
-
-static void insert_items(struct item *items, int32_t count) {
-    for (int32_t i = 1; i < count; i++) {
-        const struct item item = items[i];
-        int32_t at = i;
-        while (at > 0 && items[at - 1].key > item.key) {
-            items[at] = items[at - 1];
-            at--;
-        }
-        items[at] = item;
-    }
-}
-
-void sort_items(struct item *items, struct item *scratch, int32_t count) {
-    if (count <= INSERTION_MAX) {
-        insert_items(items, count);
-        return;
-    }
-    uint64_t differs = 0;
-    for (int32_t i = 1; i < count; i++) {
-        differs |= items[i].key ^ items[0].key;
-    }
-    const int bits = count <= SMALL_ITEMS ? SMALL_DIGIT_BITS : DIGIT_BITS;
-    const uint64_t mask = (UINT64_C(1) << bits) - 1U;
-    struct item *from = items;
-    struct item *to = scratch;
-    for (int low = 0; low < 64; low += bits) {
-        if (((differs >> low) & mask) == 0) {
-            continue;
-        }
-        uint32_t places[DIGITS];
-        memset(places, 0, (size_t)(mask + 1U) * sizeof *places);
-        for (int32_t i = 0; i < count; i++) {
-            places[(from[i].key >> low) & mask]++;
-        }
-        uint32_t place = 0;
-        for (uint64_t digit = 0; digit <= mask; digit++) {
-            const uint32_t many = places[digit];
-            places[digit] = place;
-            place += many;
-        }
-        for (int32_t i = 0; i < count; i++) {
-            to[places[(from[i].key >> low) & mask]++] = from[i];
-        }
-        struct item *swap = from;
-        from = to;
-        to = swap;
-    }
-    if (from != items) {
-        memcpy(items, from, (size_t)count * sizeof *items);
-    }
-}
-
-static void insert_steps(struct step *steps, int32_t count) {
-    for (int32_t i = 1; i < count; i++) {
-        if (!comes_before(&steps[i], &steps[i - 1])) {
-            continue;
-        }
-        const struct step step = steps[i];
-        int32_t at = i;
-        while (at > 0 && comes_before(&step, &steps[at - 1])) {
-            steps[at] = steps[at - 1];
-            at--;
-        }
-        steps[at] = step;
-    }
-}
-
-/* The end of the ascending run that starts at `from`. */
-static int32_t run_end(const struct step *steps, int32_t from, int32_t count) {
-    int32_t end = from + 1;
-    while (end < count && !comes_before(&steps[end], &steps[end - 1])) {
-        end++;
-    }
-    return end;
-}
-
-static void merge_two(const struct step *a, const struct step *a_end, const struct step *b, const struct step *b_end,
-                      struct step *to) {
-    while (a < a_end && b < b_end) {
-        const int take_b = comes_before(b, a);
-        *to++ = *(take_b ? b : a);
-        a += !take_b;
-        b += take_b;
-    }
-    memcpy(to, a, (size_t)(a_end - a) * sizeof *to);
-    memcpy(to + (a_end - a), b, (size_t)(b_end - b) * sizeof *to);
-}
-
-/* Stable merge sort of the few runs that are already there; every pass at least halves their number. */
-static void merge_runs(struct curves *curves, struct step *steps, int32_t count) {
-    struct step *from = steps;
-    struct step *to = curves->scratch;
-    while (run_end(from, 0, count) < count) {
-        for (int32_t left = 0; left < count;) {
-            const int32_t middle = run_end(from, left, count);
-            const int32_t end = middle < count ? run_end(from, middle, count) : middle;
-            merge_two(from + left, from + middle, from + middle, from + end, to + left);
-            left = end;
-        }
-        struct step *swap = from;
-        from = to;
-        to = swap;
-        curves->work += count;
-    }
-    if (from != steps) {
-        memcpy(steps, from, (size_t)count * sizeof *steps);
-    }
-}
-
-/* Sorts by digits, first of the key, then of the price. */
-static void sort_by_digits(struct curves *curves, struct step *steps, int32_t count) {
-    struct item *items = curves->items;
-    struct item *scratch = curves->items + curves->space;
-    for (int32_t i = 0; i < count; i++) {
-        items[i].key = (uint32_t)steps[i].key;
-        items[i].value = (uint32_t)i;
-    }
-    sort_items(items, scratch, count);
-    for (int32_t i = 0; i < count; i++) {
-        items[i].key = (uint64_t)steps[items[i].value].price ^ (UINT64_C(1) << 63); /* negative prices come first */
-    }
-    sort_items(items, scratch, count);
-    for (int32_t i = 0; i < count; i++) {
-        curves->scratch[i] = steps[items[i].value];
-    }
-    memcpy(steps, curves->scratch, (size_t)count * sizeof *steps);
-    curves->work += 4 * (int64_t)count;
-}
-
-/* Sorts steps that stand as runs. */
-static void sort_runs(struct curves *curves, struct step *steps, int32_t count) {
-    curves->work += count;
-    if (count <= INSERTION_MAX) {
-        insert_steps(steps, count);
-        return;
-    }
-    int32_t runs = 0;
-    for (int32_t at = 0; at < count && runs <= MERGED_RUNS_MAX; runs++) {
-        at = run_end(steps, at, count);
-    }
-    if (runs <= MERGED_RUNS_MAX) {
-        merge_runs(curves, steps, count);
-    } else {
-        sort_by_digits(curves, steps, count);
-    }
-}
 
 /* How many of the first `count` steps do not come after a step of this price and key. */
 static int32_t steps_up_to(const struct step *steps, int32_t count, int64_t price, int32_t key) {
@@ -422,7 +261,7 @@ static void insert_into_array(struct curves *curves, struct curve *curve, int32_
     struct step *steps = curves->steps + curve->start;
     int32_t end = curve->steps;
     for (int32_t left = count; left > 0; left--) {
-        const struct step *step = &curves->scratch[left - 1];
+        const struct step *step = &curves->scratch.steps[left - 1];
         const int32_t place = steps_up_to(steps, end, step->price, step->key);
         memmove(steps + place + left, steps + place, (size_t)(end - place) * sizeof *steps);
         steps[place + left - 1] = *step;
@@ -442,12 +281,12 @@ void curve_take_in(struct curves *curves, struct curve *curve, int64_t from, int
         struct step *steps = curves->steps + curve->start;
         memmove(steps + curve->steps, further, (size_t)count * sizeof *steps);
         curve->steps += count;
-        sort_runs(curves, steps, curve->steps);
+        curves->work += sort_steps(steps, curve->steps, &curves->scratch);
         return;
     }
-    sort_runs(curves, further, count);
+    curves->work += sort_steps(further, count, &curves->scratch);
     if (curve->last == 0 && curve->steps < BLOCKED_FROM * curves->block_steps) {
-        memcpy(curves->scratch, further, (size_t)count * sizeof *further);
+        memcpy(curves->scratch.steps, further, (size_t)count * sizeof *further);
         insert_into_array(curves, curve, count);
         return;
     }

@@ -15,15 +15,9 @@
 #ifndef ENERGO_CURVE_H
 #define ENERGO_CURVE_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "sorting.h"
 
-struct step {
-    int64_t price; /* as seen at the bus whose curve it is in, less the shift of its block */
-    int64_t quantity;
-    int32_t key;   /* order at equal price */
-    int32_t group;
-};
+#include <stdint.h>
 
 struct curve {
     int64_t imports; /* quantity of the steps below export zero */
@@ -45,20 +39,13 @@ struct block {
     int32_t store;
 };
 
-struct item { /* what is sorted */
-    uint64_t key;
-    uint32_t value;
-};
-
 struct curves { /* the memory of all curves of one clearing */
     struct step *steps;
-    struct step *scratch;
-    struct item *items;         /* two stretches, each as long as steps */
+    struct scratch scratch;
     struct step *store;         /* of blocks */
     struct block *blocks;
     int64_t *shift_tree;
     int64_t *quantity_tree;
-    int64_t space;              /* how many steps there may be */
     int64_t work;               /* steps moved and blocks looked at so far */
     int32_t block_steps;
 };
@@ -67,9 +54,6 @@ struct curves { /* the memory of all curves of one clearing */
 int64_t curve_words(int64_t space);
 
 void curve_init(struct curves *curves, uint64_t *words, int64_t space);
-
-/* Sorts by key, stable: least significant digit first, digits that do not differ left out. */
-void sort_items(struct item *items, struct item *scratch, int32_t count);
 
 /* Makes one curve of the largest one, `curve`, and of `count` further steps that stand, as sorted runs, in steps[from..]. */
 void curve_take_in(struct curves *curves, struct curve *curve, int64_t from, int32_t count);

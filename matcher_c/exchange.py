@@ -261,8 +261,9 @@ class Book:
     ) -> list[Result]:
         """A new order, price in money units per Wh; a market order has none. Returns what happened, in order.
 
-        `kind` is one of NEW_KINDS, a limit order unless said otherwise; `lifetime` is the number of heights after which what rests of it ends, 0 for never. Raises CommandRejected (the
-        book is unchanged), or ColumnRefused where id or owner is no unsigned 64- or 32-bit number.
+        `kind` is one of NEW_KINDS, a limit order unless said otherwise; `lifetime` is the number of heights after which
+        what rests of it ends, 0 for never. Raises CommandRejected (the book is unchanged), or ColumnRefused where id or
+        owner is no unsigned 64- or 32-bit number.
         """
         if kind not in NEW_KINDS:
             raise CommandRejected(order_id, Rejection.BAD_KIND)

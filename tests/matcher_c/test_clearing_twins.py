@@ -52,6 +52,32 @@ def test_larger_seeded_instances() -> None:
         assert_same(random_instance(rng, buses=60, orders=200))
 
 
+def test_paths_that_keep_their_curves() -> None:
+    """Paths and combs without capacities: curves grow long, change sides at each bus, and small ones join large ones."""
+    rng = random.Random(11)
+    for seed in range(60):
+        count = rng.randint(20, 80)
+        instance = random_instance(rng, buses=1, orders=0)
+        far = rng.choice([0.0, 0.1, 0.3])
+        parent = [-1] + [rng.randrange(b) if rng.random() < far else b - 1 for b in range(1, count)]
+        capacity = [-1] if seed % 3 else [-1] * 9 + [40]
+        orders = 3 * count
+        sides = rng.choice([[0, 1], [0, 1], [0, 1], [0] * 30 + [1], [1], [0]])
+        instance = replace(
+            instance,
+            parent=parent,
+            fee=[rng.choice([0, 0, 1, 2, 30]) for _ in parent],
+            up=[rng.choice(capacity) for _ in parent],
+            down=[rng.choice(capacity) for _ in parent],
+            bus=[rng.randrange(count) if i % 2 else count - 1 - i % 5 for i in range(orders)],
+            side=[rng.choice(sides) for _ in range(orders)],
+            limit=[rng.randint(-40, 90) for _ in range(orders)],
+            quantity=[rng.choice([1, 2, 9, 300]) for _ in range(orders)],
+            rank=None,
+        )
+        assert_same(instance)
+
+
 def test_quantities_whose_sum_is_far_above_one_order() -> None:
     """300 sells of 2^32 - 1 Wh share what one buyer fewer takes: products of 73 bits."""
     most = 2**32 - 1
