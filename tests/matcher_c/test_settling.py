@@ -169,9 +169,10 @@ def test_without_sharing_it_is_the_plain_clearing(slot: Slot) -> None:
 
 
 @fixed
-@given(slots(buses=1), st.sampled_from([Pricing.PAY_AS_BID, Pricing.MIDPOINT]))
-def test_the_rules_for_one_bus_settle_the_same_allocation(slot: Slot, pricing: Pricing) -> None:
-    uniform, other = slot.settle(0), slot.settle(0, pricing)
+@given(slots(buses=1), SHARINGS, st.sampled_from([Pricing.PAY_AS_BID, Pricing.MIDPOINT]))
+def test_the_rules_for_one_bus_settle_the_same_allocation(slot: Slot, sharing: int, pricing: Pricing) -> None:
+    uniform, other = slot.settle(0), slot.settle(sharing, pricing)
+    assert not any(other.shared)
     assert (uniform.traded, uniform.from_grid_wh) == (other.traded, other.from_grid_wh)
     if pricing == Pricing.MIDPOINT:
         assert other.operator == 0, "each pair pays one sum"
@@ -218,6 +219,18 @@ def test_equal_bids_share_what_their_pairs_pay() -> None:
     assert 2_634 + 2_633 + 2_633 == 100 * 19 + 200 * 30
     assert settled.payments == (-2_634, -2_633, -2_633, 1_900, 0, 6_000)
     assert settled.from_grid_wh == (67, 67, 66, 0, 0, 0)
+
+
+def test_homes_are_paired_before_the_grid_at_one_limit() -> None:
+    """Two asks of 30, a home's and the grid's: the home meets the bid of 40."""
+    settled = one_bus((BUY, 40, 1, 99), (BUY, 30, 1, 99), (SELL, 30, 1, 8)).settle(0, Pricing.MIDPOINT)
+    assert settled.payments == (-35, -30, 35, 0, 30)
+
+
+def test_where_no_neighbor_sold_there_is_nobody_to_share_with() -> None:
+    """Its own outside option is worse than the grid: all that it gains is the grid's price."""
+    settled = one_bus((BUY, 45, 100, 40)).settle(SHARING_WHOLE)
+    assert (settled.gain_buyers, settled.shared) == (1_000, (0, 0, 0))
 
 
 def test_what_a_bid_is_above_an_ask_is_the_operators_when_paid_as_bid() -> None:
