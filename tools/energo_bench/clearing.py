@@ -1,14 +1,17 @@
 """`energoctl bench clearing`: the live market's clearing beside a sort, the reference, OR-tools and HiGHS.
 
-`ms` is the median of several calls of `clear_arrays` on ready columns, everything that the call does included. The sort is
-the quickest ready-made one that gives the order of the same limits: numpy's argsort where it is installed.
+`ms` is the median of several calls of `clear_arrays` on ready columns, everything that the call does included; `ms_kept` that of
+a `Clearer`, which takes its memory once. The sort is the quickest ready-made one that gives the order of the same limits: numpy's argsort where it is installed.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
+from array import array
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import matcher_c
@@ -67,12 +70,14 @@ def measure(
     columns = network.columns()
     traded, prices, flow = matcher_c.clear_arrays(*columns)
     objective = network.objective(traded, flow)
+    clearer = matcher_c.Clearer(buses=len(network.parent), orders=len(network.bus))
     sort_ms, sort = quickest_sort(network)
     found: dict[str, Any] = {
         "orders": orders,
         "buses": len(network.parent),
         "shape": shape,
         "ms": median_ms(lambda: matcher_c.clear_arrays(*columns)),
+        "ms_kept": median_ms(lambda: clearer.clear_arrays(*columns)),
         "sort_ms": sort_ms,
         "reference_ms": None,
         "flow_ms": None,
@@ -96,8 +101,22 @@ def measure(
             same = same and theirs["digest"] == digest_of((traded, prices, flow))
         found[f"same_as_{name}"] = same
     for key, value in found.items():
-        if key.endswith("ms") and value is not None:
+        if key.endswith(("ms", "ms_kept")) and value is not None:
             found[key] = round(value, 4)
+    return found
+
+
+def path_against_tree(seed: int, sizes: Sequence[int]) -> list[tuple[int, float]]:
+    """(orders, how many times a balanced tree's a path takes) where no line has a limit, so that no curve is ever cut."""
+    found = []
+    for orders in sizes:
+        took = {}
+        for shape in ("path", "tree"):
+            network = make_network(orders, shape, seed)
+            free = array("q", [-1]) * len(network.parent)
+            columns = replace(network, up=free, down=free).columns()
+            took[shape] = median_ms(partial(matcher_c.clear_arrays, *columns))
+        found.append((orders, took["path"] / took["tree"]))
     return found
 
 
