@@ -60,9 +60,11 @@ def test_lists_that_are_empty_say_so(call: Caller) -> None:
 def test_slots_and_blocks(call: Caller) -> None:
     slots = call("slots", "2", "--json").json
     assert [slot["slot"] for slot in slots] == [3, 2]
+    assert (slots[0]["sharing"], slots[0]["pricing"], slots[0]["rounds"]) == ("1.0000", "uniform", 1)
     table = call("slots", "2")
     assert f"{DAY}T00:45:00Z" in table.out
     assert "home1 receives" in table.out
+    assert "shared" in table.out
     blocks = call("--json", "blocks", "3").json
     assert [block["height"] for block in blocks] == [blocks[0]["height"] - step for step in range(3)]
     assert blocks[0]["hash"] in call("blocks").out

@@ -205,6 +205,17 @@ def test_shading_a_limit_does_not_pay(clear_arrays: Any) -> None:
     assert (shaded.rounds, shaded.dropped, shaded.gain_buyers) == (2, (1,), 22_000)
 
 
+@fixed
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(1, 50)), min_size=2, max_size=8), st.integers(0, 35))
+def test_on_one_bus_shading_a_default_limit_never_pays(homes: list[tuple[int, int]], limit: int) -> None:
+    """Whoever names another limit than the default has at most the rounding's one unit more, and often less."""
+    orders = [(side, (30, 8)[side], quantity, (30, 8)[side]) for side, quantity in homes]
+    honest = one_bus(*orders).settle(SHARING_WHOLE).net[0]
+    side, _, quantity, outside = orders[0]
+    shaded = one_bus((side, limit, quantity, outside), *orders[1:]).settle(SHARING_WHOLE).net[0]
+    assert shaded <= honest + 1
+
+
 def test_pairs_trade_at_the_mean_of_their_limits() -> None:
     """Bids 30 (1), 20 (2), asks 8 (2), 13 (1): pairs 30/8 (1), 20/8 (1), 20/13 (1), the last at 16.5, rounded down."""
     slot = one_bus((BUY, 30, 1, 99), (BUY, 20, 2, 99), (SELL, 8, 2, -99), (SELL, 13, 1, -99), asks=99, pays=-99)

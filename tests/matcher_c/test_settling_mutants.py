@@ -29,6 +29,7 @@ def mutant(old: str, new: str) -> ModuleType:
 
 MUTANTS = [
     ("* energy * offer.outside\n", "* energy * offer.effective_limit\n", held.test_sharing_goes_one_way_pro_rata),
+    ("* energy * offer.outside\n", "* energy * offer.effective_limit\n", held.test_on_one_bus_shading_a_default_limit_never_pays),
     ("// (2 * SHARING_WHOLE)", "// SHARING_WHOLE", held.test_gains_come_nearer_by_what_sharing_says),
     ("// (2 * SHARING_WHOLE)", "// (3 * SHARING_WHOLE)", held.test_gains_come_nearer_by_what_sharing_says),
     ("if difference > 0 else", "if difference < 0 else", held.test_gains_come_nearer_by_what_sharing_says),
