@@ -1,7 +1,8 @@
 """`energoctl bench clearing`: the live market's clearing beside a sort, the reference, OR-tools and HiGHS.
 
-`ms` is the median of several calls of `clear_arrays` on ready columns, everything that the call does included; `ms_kept` that of
-a `Clearer`, which takes its memory once. The sort is the quickest ready-made one that gives the order of the same limits: numpy's argsort where it is installed.
+`ms` is the median of several calls of `clear_arrays` on ready columns, everything that the call does included; `ms_kept`
+that of a `Clearer`, which takes its memory once. The sort is the quickest ready-made one that gives the order of the same
+limits: numpy's argsort where it is installed.
 """
 
 from __future__ import annotations
