@@ -82,11 +82,13 @@ def picture(rows: Sequence[dict[str, Any]]) -> str:
         dash = f' stroke-dasharray="{dashes}"' if dashes else ""
         parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"{dash}/>')
         parts += [f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="2.5" fill="{color}"/>' for x, y in line]
-        y = y_of(line[-1][1]) + 4
+        end, y = x_of(line[-1][0]), y_of(line[-1][1]) + 4
+        if end < right:  # it got no further: its name stands there
+            parts.append(f'<text x="{end + 8:.1f}" y="{y:.1f}" fill="{color}">{escape(label)}</text>')
+            continue
         while any(abs(y - other) < 16 for other in taken):  # labels beside the ends, none over another
             y += 2
         taken.append(y)
-        end = x_of(line[-1][0])
         parts.append(f'<text x="{right + 12}" y="{y:.1f}" fill="{color}">{escape(label)}</text>')
         parts.append(
             f'<line x1="{end + 4:.1f}" y1="{y_of(line[-1][1]):.1f}" x2="{right + 8}" y2="{y - 4:.1f}" stroke="{color}" '
