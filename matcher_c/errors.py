@@ -88,7 +88,8 @@ class CommandRejected(MatcherRefused):
     def __init__(self, order_id: int, code: Rejection) -> None:
         self.order_id = order_id
         self.code = code
-        super().__init__(f"order {order_id}: {REJECTION_SENTENCES[code]}")
+        self.sentence = REJECTION_SENTENCES[code]
+        super().__init__(f"order {order_id}: {self.sentence}")
 
 
 class Fault(IntEnum):

@@ -31,9 +31,11 @@ CHAIN_PREFIX_BYTES: Final = 8
 BUY: Final = 0
 SELL: Final = 1
 
-# How long an order lives; the numbers are the exchange matcher's.
+# How long an order lives.
 GOOD_TIL_CANCELED: Final = 0
-MARKET: Final = 1
+IMMEDIATE_OR_CANCEL: Final = 1
+FILL_OR_KILL: Final = 2
+POST_ONLY: Final = 3
 
 # Flags of a reading (bits).
 FLAG_ESTIMATED: Final = 1
@@ -78,8 +80,10 @@ class Transfer:
 
 @dataclass(frozen=True)
 class PlaceOrder:
-    """A limit order (or, with `tif` MARKET, one that takes what is there up to `price`) in an instrument's book.
+    """An order in an instrument's book, at `price` or better.
 
+    What does not trade at once rests, is dropped (IMMEDIATE_OR_CANCEL), or the whole order is refused (FILL_OR_KILL); a
+    POST_ONLY order is refused where it would trade at once.
     `price` is in money units per Wh, `quantity_wh` in Wh; `side` is BUY or SELL.
     """
 
@@ -99,7 +103,7 @@ class PlaceOrder:
         """Raises `DecodeError`."""
         instrument, side, price, quantity_wh, tif = want(item, str, int, int, int, int)
         in_range(side, BUY, SELL, "side")
-        in_range(tif, GOOD_TIL_CANCELED, MARKET, "time in force")
+        in_range(tif, GOOD_TIL_CANCELED, POST_ONLY, "time in force")
         in_range(price, -PRICE_MAX, PRICE_MAX, "price")
         in_range(quantity_wh, 1, QUANTITY_MAX, "quantity")
         return PlaceOrder(_name(instrument, "instrument"), side, price, quantity_wh, tif)

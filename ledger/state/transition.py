@@ -152,7 +152,7 @@ class _Books:
             for key, order in state.scan(ORDER):
                 if key[0] == instrument:
                     assert isinstance(key[1], int), "orders are keyed by instrument and id"
-                    owner = state.need(ACCOUNT, (order.account,)).number
+                    owner = exchange.book_owner(state, order.account)
                     book.submit(key[1], owner=owner, side=order.side, price=order.price, quantity=order.quantity_wh)
             self._open[instrument] = book
         return self._open[instrument]

@@ -38,12 +38,11 @@ def _place(
     from ledger.base import intents
     from ledger.base.units import format_price
 
-    for option, given in (("--fok", fok), ("--post-only", post_only)):
-        if given:
-            raise click.UsageError(f"{option}: not yet; use --ioc, or neither for an order that rests", ctx)
-    if ioc and (fok or post_only):
+    asked = ((ioc, intents.IMMEDIATE_OR_CANCEL), (fok, intents.FILL_OR_KILL), (post_only, intents.POST_ONLY))
+    given = [tif for flag, tif in asked if flag]
+    if len(given) > 1:
         raise click.UsageError("give one of --ioc, --fok and --post-only", ctx)
-    tif = intents.MARKET if ioc else intents.GOOD_TIL_CANCELED
+    tif = given[0] if given else intents.GOOD_TIL_CANCELED
     number = intents.BUY if side == "buy" else intents.SELL
     words = f"{side} {quantity_wh} Wh of {instrument} at {format_price(price)} per kWh"
     carry_out(ctx, intents.PlaceOrder(instrument, number, price, quantity_wh, tif), words)
@@ -53,8 +52,8 @@ _instrument = click.argument("instrument")
 _quantity = click.argument("quantity_wh", metavar="QTY", type=ENERGY_WH)
 _price = click.option("--price", type=price_option, required=True, metavar="P", help="Per kWh, such as 0.16.")
 _ioc = click.option("--ioc", is_flag=True, help="Take what is there up to the price; nothing rests in the book.")
-_fok = click.option("--fok", is_flag=True, help="All at once or not at all (not yet).")
-_post_only = click.option("--post-only", is_flag=True, help="Rest or be refused (not yet).")
+_fok = click.option("--fok", is_flag=True, help="All at once or not at all.")
+_post_only = click.option("--post-only", is_flag=True, help="Rest, or be refused where it would trade at once.")
 
 
 @order.command(cls=SignedCommand)

@@ -6,20 +6,41 @@ buyer pays the fee (rounded down) on top of each fill; the operator and the trea
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from ledger.base.crypto import account_of_name
 from ledger.base.errors import Refused
-from ledger.base.intents import BUY, MARKET, CancelOrder, PlaceOrder
+from ledger.base.intents import (
+    BUY,
+    FILL_OR_KILL,
+    GOOD_TIL_CANCELED,
+    IMMEDIATE_OR_CANCEL,
+    POST_ONLY,
+    CancelOrder,
+    PlaceOrder,
+)
 from ledger.base.limits import AMOUNT_MAX, BOOK_CAPACITY, ORDERS_PER_ACCOUNT_MAX
 from ledger.base.units import SHARE_UNIT, Money, Price, Wh
-from matcher_c.exchange import Book, Fill, Rest
+from matcher_c.errors import CommandRejected
+from matcher_c.exchange import Book, Fill, Kind, Reason, Rest
 from matcher_c.exchange import Canceled as BookCanceled
 
 from ..events import Canceled, Event, Rested, Trade
 from ..state import State
 from ..tables import ACCOUNT, CASH, CLOCK, INSTRUMENT, NO_KEY, ORDER, PARAMS, Instrument, Order
 from . import balances, dues, storage
+
+KINDS: Final = {
+    GOOD_TIL_CANCELED: Kind.LIMIT,
+    IMMEDIATE_OR_CANCEL: Kind.IOC,
+    FILL_OR_KILL: Kind.FOK,
+    POST_ONLY: Kind.POST_ONLY,
+}
+
+
+def book_owner(state: State, account: bytes) -> int:
+    """An account's number in a book, where 0 is nobody."""
+    return state.need(ACCOUNT, (account,)).number + 1
 
 
 def cost_with_fee(state: State, price: Price, quantity_wh: Wh) -> Money:
@@ -38,7 +59,8 @@ def _instrument(state: State, name: str) -> Instrument:
 
 
 def place(state: State, sender: bytes, intent: PlaceOrder, open_book: OpenBook) -> list[Event]:
-    """Refused: no such book, price outside its band, too many orders, dues, too little free, no TSL room."""
+    """Refused: no such book, price outside its band, too many orders, dues, too little free, no TSL room; or not all of a
+    fill-or-kill order could trade, or a post-only order would."""
     instrument = _instrument(state, intent.instrument)
     if not instrument.lowest <= intent.price <= instrument.highest:
         raise Refused("price_out_of_band", f"a price here lies between {instrument.lowest} and {instrument.highest}")
@@ -65,22 +87,25 @@ def place(state: State, sender: bytes, intent: PlaceOrder, open_book: OpenBook) 
     book = open_book(state, intent.instrument)
     own = Order(sender, intent.side, intent.price, intent.quantity_wh, escrow)
     state.put(ORDER, (intent.instrument, order_id), own)
-    results = book.submit(
-        order_id,
-        owner=state.need(ACCOUNT, (sender,)).number,
-        side=intent.side,
-        price=intent.price,
-        quantity=intent.quantity_wh,
-    )
+    try:
+        results = book.submit(
+            order_id,
+            owner=book_owner(state, sender),
+            side=intent.side,
+            price=intent.price,
+            quantity=intent.quantity_wh,
+            kind=KINDS[intent.tif],
+        )
+    except CommandRejected as rejected:
+        raise Refused(rejected.code.name.lower(), rejected.sentence) from None
     events: list[Event] = []
     for result in results:
         if isinstance(result, Fill):
             events.append(_settle_fill(state, intent.instrument, instrument, result, intent.side))
         elif isinstance(result, BookCanceled):
-            events += _take_out(state, intent.instrument, result.order_id, "own order on the other side")
-        elif isinstance(result, Rest) and intent.tif == MARKET:
-            book.cancel(order_id)
-            events += _take_out(state, intent.instrument, order_id, "nothing more at that price")
+            met_itself = result.reason is Reason.SELF_TRADE
+            reason = "own order on the other side" if met_itself else "nothing more at that price"
+            events += _take_out(state, intent.instrument, result.order_id, reason)
         else:
             assert isinstance(result, Rest), f"the matcher rejected what the rules let pass: {result}"
             events.append(Rested(intent.instrument, order_id, result.quantity))

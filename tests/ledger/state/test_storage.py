@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from ledger.base.intents import BUY, MARKET, SELL, CancelOrder, Commit, Intent, PlaceOrder, Redeem, Transfer
+from ledger.base.intents import (
+    BUY,
+    FILL_OR_KILL,
+    IMMEDIATE_OR_CANCEL,
+    POST_ONLY,
+    SELL,
+    CancelOrder,
+    Commit,
+    Intent,
+    PlaceOrder,
+    Redeem,
+    Transfer,
+)
 from ledger.state.events import Burned, Canceled, Event, Minted, PoolState, Receipt, Rested, Trade
 from ledger.state.rules import balances
 from ledger.state.tables import CASH, ORDER, REQUEST, Balance
@@ -117,15 +129,29 @@ def test_an_order_can_be_canceled_by_its_owner_alone() -> None:
     assert s.held("home1", BOOK) == (900, 0)
 
 
-def test_a_market_order_takes_what_is_there_and_leaves_nothing() -> None:
+def test_an_immediate_order_takes_what_is_there_and_leaves_nothing() -> None:
     s = Street()
     s.charged()
     s.ask("home1", PlaceOrder(BOOK, SELL, 20_000, 100))
-    events = s.ask("home2", PlaceOrder(BOOK, BUY, 25_000, 400, MARKET))
+    events = s.ask("home2", PlaceOrder(BOOK, BUY, 25_000, 400, IMMEDIATE_OR_CANCEL))
     assert [t.quantity_wh for t in of(Trade, events)] == [100]
     assert of(Canceled, events)[0].quantity_wh == 300
     assert s.held("home2", CASH).escrowed == 0
     assert not s.ledger.tip.state.scan(ORDER)
+
+
+def test_fill_or_kill_and_post_only_are_refused_untouched() -> None:
+    s = Street()
+    s.charged()
+    s.ask("home1", PlaceOrder(BOOK, SELL, 20_000, 100))
+    before = s.held("home2", CASH)
+    assert refusal(s.ask("home2", PlaceOrder(BOOK, BUY, 25_000, 400, FILL_OR_KILL))) == "not_fillable"
+    assert refusal(s.ask("home2", PlaceOrder(BOOK, BUY, 20_000, 400, POST_ONLY))) == "would_trade"
+    assert s.held("home2", CASH) == before
+    assert len(s.ledger.tip.state.scan(ORDER)) == 1
+    assert of(Rested, s.ask("home2", PlaceOrder(BOOK, BUY, 19_000, 400, POST_ONLY)))[0].quantity_wh == 400
+    events = s.ask("home2", PlaceOrder(BOOK, BUY, 25_000, 100, FILL_OR_KILL))
+    assert [t.quantity_wh for t in of(Trade, events)] == [100]
 
 
 def test_ones_own_resting_order_is_canceled_rather_than_traded_with() -> None:
