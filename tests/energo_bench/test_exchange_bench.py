@@ -158,3 +158,50 @@ def test_options_that_do_not_go_together(call: Caller) -> None:
     assert call("bench", "clearing", "--shape", "one").status == 2
     assert call("bench", "clearing", "--orders", "10", "--largest", "10").status == 2
     assert call("bench", "clearing", "--orders", "0").status == 2
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole run in a second: short streams, few calls, one depth."""
+    made = {"shallow": make_stream(1_500, seed=1, live_max=100), "deep": make_stream(1_500, seed=1, live_max=None)}
+    depths = exchange.cost_by_depth
+    monkeypatch.setattr(exchange, "streams", lambda seed, tell: made)
+    monkeypatch.setattr(
+        exchange, "cost_by_depth", lambda seed, tell: depths((10,), seed=seed, messages=300, rounds=2, tell=tell)
+    )
+    monkeypatch.setattr(exchange, "CALLS", 50)
+
+
+def test_the_whole_run_as_tables_and_as_json(
+    small: None, call: Caller, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(packages, "PACKAGES", {"bourse": packages.PACKAGES["bourse"]})
+    shown = call("bench", "matcher", "--rounds", "2", "--keep", str(tmp_path))
+    assert shown.status == 0
+    for heading in ("commands a second", "Nanoseconds a command", "Nanoseconds a call", "Packages on PyPI"):
+        assert heading in shown.out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep.stream", "shallow.stream"]
+    found = call("bench", "matcher", "--rounds", "2", "--json").json
+    assert len(found["msgs_per_s"]) == 2 + len(CRAFTED)
+    assert all(rate["min"] <= rate["median"] <= rate["max"] for rate in found["msgs_per_s"].values())
+    assert list(found["ns_by_depth"]) == ["10"]
+    if packages.installed("bourse") is not None:
+        assert [row["same_fills"] for row in found["packages"]] == [True, True]
+
+
+def test_a_package_with_other_fills_is_called_out(small: None, call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = {"messages": 1_500, "seconds": 0.5, "fills": 3, "fills_hash": "0" * 16}
+    monkeypatch.setattr(packages, "PACKAGES", {"bourse": packages.PACKAGES["bourse"]})
+    monkeypatch.setattr(packages, "run_package", lambda name, file: other)
+    found = call("bench", "matcher", "--rounds", "1", "--json").json
+    assert [row["same_fills"] for row in found["packages"]] == [False, False]
+    monkeypatch.setattr(packages, "run_package", lambda name, file: "did not come back")
+    assert call("bench", "matcher", "--rounds", "1").out.count("did not come back") == 2
+
+
+def test_a_stream_is_saved_and_replayed(call: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("energo_bench.stream.MESSAGES", 2_000)
+    file = tmp_path / "s"
+    assert call("bench", "matcher", "--save", str(file), "--deep", "--seed", "9").status == 0
+    assert file.read_bytes() == make_stream(2_000, seed=9, live_max=None)
+    assert call("bench", "matcher", "--save", str(tmp_path / "none" / "s")).status == 1
