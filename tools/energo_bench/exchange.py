@@ -92,8 +92,12 @@ def room_for(stream: bytes | bytearray, live_max: int | None) -> bytearray:
 
 
 def replay(stream: bytes | bytearray, live_max: int | None = None, tell: Tell = silent) -> dict[str, Any]:
-    """A stream's figures, as interfaces.md section 5 has them; the rate is that of the fastest pass."""
+    """A stream's figures, as interfaces.md section 5 has them; the rate is that of the fastest pass.
+
+    Without `live_max` the book has room for what the stream lets rest at most.
+    """
     bounds = bounds_of(stream)
+    live_max = live_max or min(peak_of(stream), CAPACITY_MAX)
     book = book_for(bounds, live_max)
     tally = tally_of(book, stream, tell)
     results = room_for(stream, live_max)

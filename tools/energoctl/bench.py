@@ -50,7 +50,10 @@ def _nanoseconds(spread: Spread) -> list[str]:
     "--stream", "file", type=click.Path(path_type=Path), help="Replay a file of 32-byte commands, nothing else."
 )
 @click.option(
-    "--max-live", type=click.IntRange(1, CAPACITY_MAX), metavar="M", help="Orders that the file's book may hold."
+    "--max-live",
+    type=click.IntRange(1, CAPACITY_MAX),
+    metavar="M",
+    help="Orders that the file's book may hold (default: as many as ever rest).",
 )
 @click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Write the stream to FILE and stop.")
 @click.option("--deep", is_flag=True, help="With --save: the stream whose book grows, instead of the shallow one.")
