@@ -15,7 +15,10 @@
 #define NOBODY 0U
 #define BUY 0U
 #define SELL 1U
-#define SLOTS_PER_ORDER 8U /* at most an eighth full: nearly every id is where its hash says, or nowhere */
+/* Sixteen slots an order: nearly every id is where its hash says, or nowhere. From 8 MB on, misses cost more than probes. */
+#define SLOTS_PER_ORDER 16U
+#define SLOTS_PER_ORDER_MIN 4U
+#define SLOTS_GENEROUS (UINT64_C(1) << 21)
 
 struct order { /* half a cache line */
     uint64_t id;
@@ -76,8 +79,9 @@ static uint64_t words_of(uint64_t bytes) { return (bytes + 7U) / 8U; }
 static struct shape shape_of(int64_t capacity, int64_t ticks) {
     struct shape shape;
     shape.levels = (uint64_t)ticks + 1U;
-    shape.slots = 16U;
-    while (shape.slots < (uint64_t)capacity * SLOTS_PER_ORDER) {
+    shape.slots = SLOTS_PER_ORDER;
+    while (shape.slots < (uint64_t)capacity * SLOTS_PER_ORDER_MIN ||
+           (shape.slots < (uint64_t)capacity * SLOTS_PER_ORDER && shape.slots < SLOTS_GENEROUS)) {
         shape.slots *= 2U;
     }
     shape.bit_words = (shape.levels + 63U) / 64U;
@@ -314,8 +318,8 @@ static void take_out(struct energo_book *book, uint32_t at, uint32_t slot) {
     /* Without branches, which would be guessed wrongly as often as not; what has no neighbor writes to nobody. */
     book->orders[order->previous].next = order->next;
     book->orders[order->next].previous = order->previous;
-    line->oldest = line->oldest == at ? order->next : line->oldest;
-    line->newest = line->newest == at ? order->previous : line->newest;
+    line->oldest ^= (line->oldest ^ order->next) & (0U - (uint32_t)(line->oldest == at));
+    line->newest ^= (line->newest ^ order->previous) & (0U - (uint32_t)(line->newest == at));
     if (line->oldest == NOBODY) {
         unmark(book, level);
         if ((int32_t)level == book->best[BUY]) { /* every level below the best buy holds buys */

@@ -22,7 +22,7 @@ _HEADER = struct.Struct("<4sIqqqq")
 _MAGIC = b"EBK2"
 
 TICKS_MAX = 2**20  # from lowest to highest: a level is 8 bytes, taken at construction
-CAPACITY_MAX = 2**22  # orders: below 200 MB with their hash table
+CAPACITY_MAX = 2**22  # orders: below 300 MB when all of them rest
 PRICE_MAX = 2**31 - 1
 QUANTITY_MAX = 2**32 - 1
 LIFETIME_MAX = 2**16 - 1  # heights that an order may rest: what a command has room for

@@ -31,7 +31,7 @@
 enum energo_bound {
     ENERGO_BUSES_MAX = 1048576,       /* 2^20: sums of quantities stay below 2^53, sums of fees below 2^52 */
     ENERGO_ORDERS_MAX = 1048576,      /* of one clearing; also what a crafted file may make us allocate */
-    ENERGO_CAPACITY_MAX = 4194304,    /* orders resting in one book: 2^22, below 200 MB with its hash table */
+    ENERGO_CAPACITY_MAX = 4194304,    /* orders resting in one book: 2^22, below 300 MB when they all do */
     ENERGO_TICKS_MAX = 1048576,       /* from the lowest to the highest price of a book */
     ENERGO_COMMAND_BYTES = 32,
     ENERGO_RESULT_BYTES = 40,
