@@ -11,14 +11,32 @@
  * a resting order of the same owner that it meets is canceled. Prices in packed records count ticks (price = ticks x
  * tick). Commands are 32 bytes and results 40, little-endian, in any alignment; see struct energo_command and
  * energo_result. A command is carried out whole or, where its results would not fit, not at all. A book with `capacity`
- * orders refuses further limit orders and serves everything else.
+ * orders refuses what would rest and serves everything else. Its memory (book_memory.h), all of it taken at once:
+ *
+ *     slots    . 3 . . 1 . . . 4 . . .          hash of an id -> its order; 4 to 16 slots an order, probed in line
+ *                |     |       '------------------------.
+ *                |     '--------------.                 |
+ *     orders   [1: id, quantity, owner, end]  [3: ...]  [4: ...]    32 bytes each, from 1; free ones in a list
+ *                ^ oldest                next ^    newest ^
+ *     levels   [ ... | quantity, oldest, newest, how many | ... ]   24 bytes a tick; both sides share them
+ *     bits       ...   1   0   0   1   1   ...                      a bit a level that has orders; a bit a word of
+ *     groups            1           1                               bits that is not 0; a bit a word of groups: the
+ *     tops                    1                                     next price is three words away
+ *     timers   [(end, order), ...]                                  a heap of the orders that end, 16 bytes an order
  *
  * THE CLEARING maximizes, on a rooted tree of buses,
  *     sum(buys: limit x traded) - sum(sells: limit x traded) - sum(edges: fee x |flow|)
  * and among all optima takes the most energy traded by homes, then the least with the grid, then groups (the orders of
  * one bus, side and limit) by the rank of their bus, and inside a group pro rata by largest remainder, ties by index.
  * Buses stand in topological order, root first with parent -1. A capacity of -1 is none. A quantity of -1 is without
- * limit: the public grid, at the root only, at most one buy and one sell. Flows are positive towards the root.
+ * limit: the public grid, at the root only, at most one buy and one sell. Flows are positive towards the root. It works
+ * in words that the caller brings and that hold nothing afterwards: about 270 bytes a bus and 200 an order, of which a
+ * shallow tree touches half. Each subtree has a stretch of the steps (curve.h), its largest child's first:
+ *
+ *     steps    [[[ home 1 | home 2 | own ] [ home 3 ] feeder's own ] ... root's own ]
+ *
+ * A command needs time in proportion to its fills, whatever the depth of the book; a clearing to its orders and buses,
+ * times the logarithm of their number, and on long paths at worst a block of steps (their number's square root) a bus.
  *
  * The slice between the two marks is what build_matcher.py hands to cffi. */
 #ifndef ENERGO_MATCHER_H
@@ -157,10 +175,11 @@ int64_t energo_clear_words(int64_t buses, int64_t orders);
 /* One clearing, with at most `work` moves of a step (about a nanosecond each; clearings need some tens of moves an order or
  * bus). rank may be NULL (a bus's rank is its index); equal ranks go by index. Results: traded by order, price
  * and flow by bus (flow[0] = 0). Returns an energo_fault. */
-int32_t energo_clear(uint64_t *workspace, int64_t words, int64_t work, int64_t buses, const int64_t *parent, const int64_t *fee,
-                     const int64_t *capacity_up, const int64_t *capacity_down, const int64_t *rank, int64_t orders,
-                     const int64_t *bus, const int64_t *side, const int64_t *limit, const int64_t *quantity,
-                     int64_t *traded, int64_t *price, int64_t *flow, int64_t *where);
+int32_t energo_clear(uint64_t *workspace, int64_t words, int64_t work, int64_t buses, const int64_t *parent,
+                     const int64_t *fee, const int64_t *capacity_up, const int64_t *capacity_down,
+                     const int64_t *rank, int64_t orders, const int64_t *bus, const int64_t *side,
+                     const int64_t *limit, const int64_t *quantity, int64_t *traded,
+                     int64_t *price, int64_t *flow, int64_t *where);
 /* cffi: end */
 
 #endif
