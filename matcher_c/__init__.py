@@ -48,6 +48,7 @@ from .exchange import (
     Result,
     decode_results,
     pack_commands,
+    results_of_one,
 )
 from .network import BUSES_MAX, BUY, ORDERS_MAX, PRICE_MAX, QUANTITY_MAX, SELL, Bus, Clearing, Order, clear_with
 
@@ -225,7 +226,7 @@ class OrderBook(Book):
             written = _one(
                 self._book, order_id, ticks, quantity, owner, kind, side, lifetime, self._results_pointer, self._room
             )
-        return self._decoded(self._results, written)
+        return results_of_one(self._results, written, self.tick)
 
     def _best(self, side: int) -> int | None:
         ticks = _best(self._book, side)

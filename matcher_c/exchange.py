@@ -62,6 +62,7 @@ NEW_KINDS = (Kind.LIMIT, Kind.MARKET, Kind.IOC, Kind.FOK, Kind.POST_ONLY)
 
 # As plain numbers, for the calls that are to be quick: an enum's member costs a tenth of a one-order call each time.
 _CANCEL, _MARKET, _REDUCE = 1, 2, 6
+_NEW = tuple(map(int, NEW_KINDS))
 
 
 class Event(IntEnum):
@@ -87,6 +88,7 @@ class Reason(IntEnum):
 
 
 REASONS = tuple(Reason)
+REJECTIONS = (None, *Rejection)
 
 
 class Fill(NamedTuple):
@@ -162,14 +164,24 @@ _new = tuple.__new__  # half the time of a named tuple's own constructor
 
 def _decode(record: tuple[int, ...], tick: int) -> Result:
     kind, side, code, owner, order_id, other_id, quantity, ticks = record
-    if kind == 0:
-        return _new(Fill, (order_id, other_id, side, owner, quantity, ticks * tick))
     if kind == 1:
         return _new(Rest, (order_id, side, owner, quantity, ticks * tick))
     if kind == 2:
         return _new(Canceled, (order_id, side, owner, quantity, ticks * tick, REASONS[code]))
+    if kind == 0:
+        return _new(Fill, (order_id, other_id, side, owner, quantity, ticks * tick))
     assert kind == 3, f"no result has kind {kind}"
-    return Rejected(order_id, Rejection(code))
+    return _new(Rejected, (order_id, REJECTIONS[code]))
+
+
+def results_of_one(results: bytearray, written: int, tick: int) -> list[Result]:
+    """What one command wrote. Raises CommandRejected."""
+    if written != 1:
+        return decode_results(results, written, tick)
+    result = _decode(_unpack_result(results), tick)
+    if result.__class__ is Rejected:
+        raise CommandRejected(*result)
+    return [result]
 
 
 class Book:
@@ -265,7 +277,7 @@ class Book:
         what rests of it ends, 0 for never. Raises CommandRejected (the book is unchanged), or ColumnRefused where id or
         owner is no unsigned 64- or 32-bit number.
         """
-        if kind not in NEW_KINDS:
+        if kind not in _NEW:
             raise CommandRejected(order_id, Rejection.BAD_KIND)
         ticks = 0 if kind == _MARKET else price // self.tick
         if ticks * self.tick != price and kind != _MARKET:
@@ -308,15 +320,6 @@ class Book:
             return [_canceled(result) for result in self._one(0, 0, height, 0, Kind.HEIGHT, 0, 0)]
         except OverflowError:
             raise CommandRejected(0, Rejection.BAD_HEIGHT) from None
-
-    def _decoded(self, results: bytearray, written: int) -> list[Result]:
-        """What one command wrote. Raises CommandRejected."""
-        if written == 1:  # nearly every call
-            result = _decode(_unpack_result(results), self.tick)
-            if result.__class__ is Rejected:
-                raise CommandRejected(result.order_id, result.code)
-            return [result]
-        return decode_results(results, written, self.tick)
 
     def _change(self, order_id: int, quantity: int, kind: int) -> Canceled:
         try:

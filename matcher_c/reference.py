@@ -39,6 +39,7 @@ from .exchange import (
     Level,
     Reason,
     Result,
+    results_of_one,
 )
 from .network import BUSES_MAX, BUY, ORDERS_MAX, PRICE_MAX, SELL, Bus, Clearing, Order, clear_with
 
@@ -417,7 +418,7 @@ class OrderBook(Book):
         room = len(self) + 2  # an order meets each resting order at most once
         results = bytearray(room * RESULT.size)
         _, written = self._run(packed, 1, results, room, quiet=False)
-        return self._decoded(results, written)
+        return results_of_one(results, written, self.tick)
 
     def _events_of(self, command: _Command) -> list[_Event]:
         """What a command would do."""
