@@ -68,6 +68,7 @@ sim: setup
 
 fuzz: setup $(VENV)/.stamp-development
 	$(BIN)/python -m tests.fuzz --commands $(FUZZ_COMMANDS) --networks $(FUZZ_NETWORKS)
+	$(BIN)/python -m tests.fuzz --commands $(FUZZ_COMMANDS) --networks $(FUZZ_NETWORKS) --tight
 
 bench: setup $(VENV)/.stamp-bench
 	$(BIN)/energoctl bench matcher

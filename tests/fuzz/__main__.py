@@ -7,13 +7,19 @@ still fails. Exit status 1 if any did.
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 from matcher_c import clear_arrays
+from tests.matcher_c import variants
 
 from . import clearing, exchange
 
@@ -100,6 +106,16 @@ def fuzz(kind: str, amount: int, each: int, first: int, processes: int) -> bool:
     return not failed
 
 
+def run_tight(arguments: list[str]) -> int:
+    """The same on a build whose thresholds are so small that small cases go through everything that large ones do."""
+    with tempfile.TemporaryDirectory(prefix="energo-fuzz-") as name:
+        folder = Path(name)
+        variants.build(folder, "-DENERGO_TIGHT", "")
+        shutil.copytree(Path(__file__).parent, folder / "tests" / "fuzz")
+        command = [sys.executable, "-m", "tests.fuzz", *arguments]
+        return subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": name}, check=False).returncode
+
+
 def main() -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
@@ -107,9 +123,12 @@ def main() -> int:
     parser.add_argument("--networks", type=int, default=100_000)
     parser.add_argument("--seed", type=int, help="the first; drawn if not given")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--tight", action="store_true", help="build the C with small thresholds, and run on that")
     for kind in KINDS:
         parser.add_argument(f"--{kind}-seed", type=int, metavar="S", help="replay one case")
     given = parser.parse_args()
+    if given.tight:
+        return run_tight([argument for argument in sys.argv[1:] if argument != "--tight"])
     for kind, failure in KINDS.items():
         seed = getattr(given, f"{kind}_seed")
         if seed is not None:
