@@ -182,7 +182,7 @@ def test_the_whole_run_as_tables_and_as_json(
         assert heading in shown.out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep.stream", "shallow.stream"]
     found = call("bench", "matcher", "--rounds", "2", "--json").json
-    assert len(found["msgs_per_s"]) == 2 + len(CRAFTED)
+    assert len(found["msgs_per_s"]) == 4 + len(CRAFTED)
     assert all(rate["min"] <= rate["median"] <= rate["max"] for rate in found["msgs_per_s"].values())
     assert list(found["ns_by_depth"]) == ["10"]
     if packages.installed("bourse") is not None:

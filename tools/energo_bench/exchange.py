@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 import matcher_c
-from matcher_c import BUY, COMMAND, RESULT, OrderBook
+from matcher_c import BUY, COMMAND, RESULT, Kind, OrderBook
 from matcher_c._matcher import lib
 from matcher_c.exchange import CAPACITY_MAX
 
@@ -155,8 +155,19 @@ def streams(seed: int, messages: int = MESSAGES, tell: Tell = silent) -> dict[st
     }
 
 
+def used_book(
+    bounds: Bounds, capacity: int, stream: bytes | bytearray | memoryview, results: bytearray
+) -> matcher_c.Book:
+    """An empty book that has been through a stream: the system has handed it all its memory by then, page by page."""
+    book = book_for(bounds, capacity)
+    timed(book, stream, results)
+    timed(book, b"".join(COMMAND.pack(order.order_id, 0, 0, 0, Kind.CANCEL, 0, 0) for order in book.orders()), results)
+    assert not len(book), "every resting order was canceled"
+    return book
+
+
 def rates(made: dict[str, bytearray], rounds: int, tell: Tell = silent) -> dict[str, Spread]:
-    """Commands a second on each stream, and on the shallow one under crafted ids."""
+    """Commands a second on each stream, in a new book and in one used before, and on the shallow one under crafted ids."""
     runs: dict[str, Callable[[], float]] = {}
     variants = dict(made)
     for name, renamed in CRAFTED.items():
@@ -165,6 +176,13 @@ def rates(made: dict[str, bytearray], rounds: int, tell: Tell = silent) -> dict[
     def rate(stream: bytearray, bounds: Bounds, peak: int, results: bytearray) -> float:
         return len(stream) / COMMAND.size / timed(book_for(bounds, peak), stream, results)
 
+    def rate_used(stream: bytearray, bounds: Bounds, peak: int, results: bytearray) -> float:
+        return len(stream) / COMMAND.size / timed(used_book(bounds, peak, stream, results), stream, results)
+
+    for name, stream in made.items():
+        runs[f"{name}, book used before"] = partial(
+            rate_used, stream, bounds_of(stream), peak_of(stream), room_for(stream, None)
+        )
     for name, stream in variants.items():
         runs[name] = partial(rate, stream, bounds_of(stream), peak_of(stream), room_for(stream, None))
     return {name: Spread.of(values) for name, values in in_turns(runs, rounds, tell).items()}
