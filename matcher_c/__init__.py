@@ -10,7 +10,7 @@ Units: energy in Wh; prices and fees in money units (10^-8 of the currency) per 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ._matcher import ffi, lib
@@ -190,6 +190,8 @@ class OrderBook(Book):
         )
         self._consumed = ffi.new("int64_t *")
         self._keep_room(RESULTS_AT_FIRST)
+        self._depth_room = 0
+        self._columns: tuple[Pointer, ...] = ()
 
     def _keep_room(self, records: int) -> None:
         self._room = records
@@ -232,10 +234,12 @@ class OrderBook(Book):
         ticks = _best(self._book, side)
         return None if ticks == _NO_PRICE else ticks
 
-    def _depth(self, side: int, levels: int) -> list[Level]:
-        columns = [ffi.new("int64_t[]", levels) for _ in range(3)]
-        count = lib.energo_book_depth(self._book, side, levels, *columns)
-        return [Level(*(column[i] for column in columns)) for i in range(count)]
+    def _depth(self, side: int, levels: int) -> Iterable[tuple[int, int, int]]:
+        if levels > self._depth_room:
+            self._columns = tuple(ffi.new("int64_t[]", levels) for _ in range(3))
+            self._depth_room = levels
+        count = lib.energo_book_depth(self._book, side, levels, *self._columns)
+        return zip(*(ffi.unpack(column, count) for column in self._columns), strict=True)
 
     def _dump(self) -> bytes:
         count = len(self)

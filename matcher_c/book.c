@@ -77,6 +77,11 @@ struct energo_book *energo_book_init(uint64_t *words, int64_t capacity, int64_t 
     at += words_of(shape.slots * sizeof(uint32_t));
     book->timers = (struct timer *)(void *)at;
     at += words_of(places * sizeof(struct timer));
+    /* Zero already; but the system hands out a page when it is first written to, and not in the middle of a block, please. The
+     * levels' pages are many and few of them are used. */
+    memset(book->orders, 0, (size_t)places * sizeof(struct order));
+    memset(book->slots, 0, (size_t)shape.slots * sizeof(uint32_t));
+    memset(book->timers, 0, (size_t)places * sizeof(struct timer));
     book->bits = at;
     book->groups = at + shape.bit_words;
     book->tops = at + shape.bit_words + shape.group_words;
@@ -410,27 +415,29 @@ static void fetch_slot(const struct energo_book *book, uint32_t hash) {
 }
 
 /* The order that an id seems to have, by its hash alone; it is there whether or not it is the one. */
-static uint32_t guess(const struct energo_book *book, uint32_t hash) { return book->slots[hash & book->slot_mask]; }
+static const struct order *guess(const struct energo_book *book, uint32_t hash) {
+    return &book->orders[book->slots[hash & book->slot_mask]];
+}
 
-static void fetch_order(const struct energo_book *book, const struct packed_command *command, uint32_t hash) {
+/* The level of a price, or some level: of a cancel, or where the price is out of the band. */
+static const struct level *level_of(const struct energo_book *book, const struct packed_command *command) {
     const uint64_t level = (uint64_t)command->price - (uint64_t)book->lowest;
-    if (command->kind == ENERGO_LIMIT && level < book->level_count) {
-        __builtin_prefetch(&book->levels[level], 1);
-    } else {
-        __builtin_prefetch(&book->orders[guess(book, hash)], 1);
-    }
+    return &book->levels[level < book->level_count ? level : 0];
+}
+
+/* What a cancel needs and what a new order needs, both for every command: asking for what is in the cache already costs
+ * less than a wrong guess about the kind. */
+static void fetch_order(const struct energo_book *book, const struct packed_command *command, uint32_t hash) {
+    __builtin_prefetch(level_of(book, command), 1);
+    __builtin_prefetch(guess(book, hash), 1);
 }
 
 static void fetch_neighbors(const struct energo_book *book, const struct packed_command *command, uint32_t hash) {
-    const uint64_t level = (uint64_t)command->price - (uint64_t)book->lowest;
-    if (command->kind == ENERGO_LIMIT && level < book->level_count) {
-        __builtin_prefetch(&book->orders[book->levels[level].newest], 1);
-    } else {
-        const struct order *order = &book->orders[guess(book, hash)];
-        __builtin_prefetch(&book->orders[order->previous], 1);
-        __builtin_prefetch(&book->orders[order->next], 1);
-        __builtin_prefetch(&book->levels[order->place >> 1], 1);
-    }
+    const struct order *order = guess(book, hash);
+    __builtin_prefetch(&book->orders[level_of(book, command)->newest], 1);
+    __builtin_prefetch(&book->orders[order->previous], 1);
+    __builtin_prefetch(&book->orders[order->next], 1);
+    __builtin_prefetch(&book->levels[order->place >> 1], 1);
 }
 
 int64_t energo_book_run(struct energo_book *book, const uint8_t *commands, int64_t count, uint8_t *results,

@@ -4,7 +4,7 @@
  * open-addressed table of ids whose hash is keyed (crafted ids would otherwise make every node walk long probes in the same
  * block), and a heap of the orders that end. Picture: matcher.h.
  *
- * Index 0 is nobody in every array, so zeroed memory is an empty book and pages that no order touched cost nothing. */
+ * Index 0 is nobody in every array, so zeroed memory is an empty book, and a wide band costs nothing where no order is. */
 #ifndef ENERGO_BOOK_MEMORY_H
 #define ENERGO_BOOK_MEMORY_H
 
@@ -15,10 +15,10 @@
 #define NOBODY 0U
 #define BUY 0U
 #define SELL 1U
-/* Sixteen slots an order: nearly every id is where its hash says, or nowhere. From 8 MB on, misses cost more than probes. */
+/* Sixteen slots an order: nearly every id is where its hash says, or nowhere. From 4 MB on, misses cost more than probes. */
 #define SLOTS_PER_ORDER 16U
 #define SLOTS_PER_ORDER_MIN 4U
-#define SLOTS_GENEROUS (UINT64_C(1) << 21)
+#define SLOTS_GENEROUS (UINT64_C(1) << 20)
 
 struct order { /* half a cache line */
     uint64_t id;

@@ -6,7 +6,7 @@ its two subclasses, in C and in reference.py, do the matching. One command is ca
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import NamedTuple, Self, TypeAlias
 
@@ -227,7 +227,8 @@ class Book:
     def _best(self, side: int) -> int | None:
         raise NotImplementedError
 
-    def _depth(self, side: int, levels: int) -> list[Level]:
+    def _depth(self, side: int, levels: int) -> Iterable[tuple[int, int, int]]:
+        """(price in ticks, quantity, orders) of the best levels of a side."""
         raise NotImplementedError
 
     def _dump(self) -> bytes:
@@ -353,8 +354,11 @@ class Book:
     def depth(self, levels: int = 10) -> tuple[list[Level], list[Level]]:
         """Up to `levels` prices of the buys and of the sells, best first."""
         room = max(0, min(levels, self.capacity))
-        buys, sells = self._depth(0, room), self._depth(1, room)
-        return [self._priced(level) for level in buys], [self._priced(level) for level in sells]
+        buys, sells = (
+            [_new(Level, (ticks * self.tick, quantity, orders)) for ticks, quantity, orders in self._depth(side, room)]
+            for side in (0, 1)
+        )
+        return buys, sells
 
     def orders(self) -> list[Resting]:
         """Every resting order: buys, then sells, best first, oldest first."""
@@ -384,9 +388,6 @@ class Book:
         if book.to_bytes() != data:  # an order that was rejected, traded, or stood in another place
             raise ColumnRefused("book: give the bytes that to_bytes gave, unchanged")
         return book
-
-    def _priced(self, level: Level) -> Level:
-        return level._replace(price=level.price * self.tick)
 
 
 def _canceled(result: Result) -> Canceled:

@@ -18,7 +18,7 @@ It takes the same calls as the C (`clear`, `clear_arrays`, `OrderBook`) and rais
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,7 +36,6 @@ from .exchange import (
     Book,
     Event,
     Kind,
-    Level,
     Reason,
     Result,
     results_of_one,
@@ -520,12 +519,10 @@ class OrderBook(Book):
         prices = self._sides[side]
         return None if not prices else max(prices) if side == BUY else min(prices)
 
-    def _depth(self, side: int, levels: int) -> list[Level]:
-        prices = sorted(self._sides[side], reverse=side == BUY)[:levels]
-        return [
-            Level(ticks, sum(order.quantity for order in self._sides[side][ticks]), len(self._sides[side][ticks]))
-            for ticks in prices
-        ]
+    def _depth(self, side: int, levels: int) -> Iterable[tuple[int, int, int]]:
+        for ticks in sorted(self._sides[side], reverse=side == BUY)[:levels]:
+            orders = self._sides[side][ticks]
+            yield ticks, sum(order.quantity for order in orders), len(orders)
 
     def _dump(self) -> bytes:
         return b"".join(

@@ -101,7 +101,8 @@ class Settlement:
     """Over the outside option, in the last clearing, before sharing."""
     gain_sellers: int
     grid: int
-    """What the public grid receives: its own orders, and the energy that did not clear, less the path's fees."""
+    """What the public grid, or on an island whoever stands in its place, receives: its own orders, and the energy that did
+    not clear, less the path's fees."""
     operator: int
     """What the network's operator receives: fees and congestion, and fees for the energy that did not clear."""
 

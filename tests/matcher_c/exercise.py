@@ -89,6 +89,7 @@ def trade() -> None:
     test_exchange_twins.test_every_kind_on_a_busy_book()
     test_exchange_twins.test_ids_that_collide_without_a_key()
     test_exchange_twins.test_sparse_prices_on_the_widest_band()
+    test_exchange_twins.test_a_hundred_thousand_orders_at_one_price()
     for seed in range(60):
         rng = random.Random(seed)
         prices, quantities = [rng.randint(-4, 8), -(2**63), 2**63 - 1], [1, 5, 9, 2**32, 2**63 - 1, -(2**63)]
