@@ -22,6 +22,7 @@ from .genesis import (
     GENESIS_VERSION,
     NO_CAPACITY,
     PRICINGS,
+    STREET_ACCOUNTS,
     UNIFORM,
     Bus,
     Consensus,
@@ -55,7 +56,8 @@ class Table:
     def __init__(self, path: Path, name: str, values: dict[str, Any]) -> None:
         self.path, self.name, self._values, self._taken = path, name, values, set[str]()
 
-    def _error(self, key: str, problem: str) -> ConfigError:
+    def error(self, key: str, problem: str) -> ConfigError:
+        """The error that says what is wrong with a key of this table."""
         where = f"[{self.name}] {key}" if self.name else key
         return ConfigError(f"{self.path}: {where}: {problem}")
 
@@ -64,18 +66,18 @@ class Table:
         self._taken.add(key)
         if key not in self._values:
             if default is None:
-                raise self._error(key, f"is missing; add it ({kind.__name__})")
+                raise self.error(key, f"is missing; add it ({kind.__name__})")
             return default
         value = self._values[key]
         if type(value) is not kind:
-            raise self._error(key, f"is {value!r}; it must be of type {kind.__name__}")
+            raise self.error(key, f"is {value!r}; it must be of type {kind.__name__}")
         return value
 
     def integer(self, key: str, lowest: int, highest: int, default: int | None = None) -> int:
         """An integer within bounds. Raises `ConfigError`."""
         value = self.take(key, int, default)
         if not lowest <= value <= highest:
-            raise self._error(key, f"is {value}; it must lie between {lowest} and {highest}")
+            raise self.error(key, f"is {value}; it must lie between {lowest} and {highest}")
         return value
 
     def parsed(self, key: str, parse: Callable[[str], T], default: str | None = None) -> T:
@@ -84,13 +86,13 @@ class Table:
         try:
             return parse(text)
         except (UnitError, ValueError) as error:
-            raise self._error(key, str(error)) from None
+            raise self.error(key, str(error)) from None
 
     def name_of(self, key: str, default: str | None = None) -> str:
         """A name: letters, digits and `-_.: `, bounded. Raises `ConfigError`."""
         value = self.take(key, str, default)
         if not re.fullmatch(r"[\w][\w .:-]*", value) or len(value.encode()) > NAME_BYTES_MAX:
-            raise self._error(key, f"{value!r} is not a name of at most {NAME_BYTES_MAX} letters, digits or -_.:")
+            raise self.error(key, f"{value!r} is not a name of at most {NAME_BYTES_MAX} letters, digits or -_.:")
         return value
 
     def file(self, key: str, default: str | None = None) -> Path:
@@ -106,7 +108,7 @@ class Table:
         """An array of tables, possibly absent."""
         items = self.take(key, list, [])
         if any(type(item) is not dict for item in items):
-            raise self._error(key, "must be an array of tables, written [[" + key + "]]")
+            raise self.error(key, "must be an array of tables, written [[" + key + "]]")
         return [Table(self.path, f"{key} {number}", item) for number, item in enumerate(items, 1)]
 
     def has(self, key: str) -> bool:
@@ -124,7 +126,7 @@ class Table:
         """Raises `ConfigError` if a key was not known."""
         unknown = sorted(set(self._values) - self._taken)
         if unknown:
-            raise self._error(unknown[0], f"is not known here; known are {', '.join(sorted(self._taken))}")
+            raise self.error(unknown[0], f"is not known here; known are {', '.join(sorted(self._taken))}")
 
 
 def load_toml(path: Path) -> Table:
@@ -188,18 +190,7 @@ def load_genesis(path: Path) -> Genesis:
         heartbeat_ms=agree.integer("heartbeat_ms", 1_000, 86_400_000),
         expiry_max=agree.integer("expiry_max", 1, 1_000_000),
     )
-    pricing = market.parsed("pricing", parse_pricing, PRICINGS[UNIFORM])
-    rules = Market(
-        retail=tariff.parsed("retail", units.parse_price),
-        feed_in=tariff.parsed("feed_in", units.parse_price),
-        sharing=market.parsed("sharing", units.parse_share, "1" if pricing == UNIFORM else "0"),
-        pricing=pricing,
-        exchange_fee=market.parsed("exchange_fee", units.parse_share, "0.05"),
-        exchange_fee_treasury=market.parsed("exchange_fee_treasury", units.parse_share, "0.10"),
-        tsl_required=market.parsed("tsl", _on_off, "on"),
-        credit_limit=market.parsed("credit_limit", units.parse_money, "0"),
-        grid_cash=market.parsed("grid_cash", units.parse_money),
-    )
+    rules = read_market(tariff, market)
     genesis = Genesis(
         GENESIS_VERSION,
         street.name_of("name"),
@@ -218,6 +209,48 @@ def load_genesis(path: Path) -> Genesis:
         table.done()
     check_genesis(path, genesis)
     return genesis
+
+
+def read_market(tariff: Table, market: Table, grid_cash: str | None = None) -> Market:
+    """The tables `[tariff]` and `[market]`; `grid_cash` is the default of that key. Raises `ConfigError`."""
+    costs, brings, islanded = _outside_prices(tariff)
+    pricing = market.parsed("pricing", parse_pricing, PRICINGS[UNIFORM])
+    return Market(
+        retail=costs,
+        feed_in=brings,
+        sharing=market.parsed("sharing", units.parse_share, "1" if pricing == UNIFORM else "0"),
+        pricing=pricing,
+        exchange_fee=market.parsed("exchange_fee", units.parse_share, "0.05"),
+        exchange_fee_treasury=market.parsed("exchange_fee_treasury", units.parse_share, "0.10"),
+        tsl_required=market.parsed("tsl", _on_off, "on"),
+        credit_limit=market.parsed("credit_limit", units.parse_money, "0"),
+        grid_cash=market.parsed("grid_cash", units.parse_money, grid_cash),
+        islanded=islanded,
+    )
+
+
+def _outside_prices(tariff: Table) -> tuple[units.Price, units.Price, bool]:
+    """What a Wh costs and brings that no neighbor buys or sells, and whether that is on an island."""
+    island, grid = ("island_buy", "island_sell"), ("retail", "feed_in")
+    here = [key for key in island if tariff.has(key)]
+    there = [key for key in grid if tariff.has(key)]
+    if here and there:
+        raise tariff.error(
+            here[0],
+            f"cannot stand beside {there[0]}; give retail and feed_in of a public grid, "
+            "or island_buy and island_sell of a street without one",
+        )
+    if not here and not there:
+        raise tariff.error(
+            "retail", "is missing; add it and feed_in, or island_buy and island_sell without a public grid"
+        )
+    dear, cheap = island if here else grid
+    costs, brings = tariff.parsed(dear, units.parse_price), tariff.parsed(cheap, units.parse_price)
+    if costs < brings:
+        raise tariff.error(dear, f"is below {cheap}; nobody would trade with a neighbor")
+    if there and brings < 0:
+        raise tariff.error(cheap, "is negative; it must be 0 or more")
+    return costs, brings, bool(here)
 
 
 def _on_off(text: str) -> bool:
@@ -301,7 +334,6 @@ def check_genesis(path: Path, genesis: Genesis) -> None:
     need(1 <= len(genesis.homes) <= HOMES_MAX, f"a street has between 1 and {HOMES_MAX} homes")
     need(len(genesis.homes) <= COMMITTEE_MAX, f"more than {COMMITTEE_MAX} homes need followers, which come later")
     need(genesis.timing.created_ms < genesis.timing.origin_ms, "[time] created_ms must lie before origin_ms")
-    need(0 <= genesis.market.feed_in <= genesis.market.retail, "[tariff] 0 <= feed_in <= retail must hold")
     pricing = PRICINGS[genesis.market.pricing]
     one_price = genesis.market.pricing == UNIFORM
     need(one_price or len(genesis.buses) == 1, f"[market] pricing: {pricing} is for a street of one bus; use uniform")
@@ -336,7 +368,7 @@ def check_genesis(path: Path, genesis: Genesis) -> None:
     accounts = genesis.accounts
     for home in genesis.homes:
         need(home.bus in seen, f"home {home.name}: no bus is called {home.bus}")
-        need(home.name not in ("grid", "operator", "treasury"), f"home {home.name}: that name is taken by the street")
+        need(home.name not in STREET_ACCOUNTS, f"home {home.name}: that name is taken by the street")
     for device in genesis.devices:
         need(device.bus in seen, f"device {device.name}: no bus is called {device.bus}")
         need(

@@ -19,6 +19,15 @@ NO_CAPACITY: Final = -1
 PRICINGS: Final = ("uniform", "pay-as-bid", "midpoint")  # by number: matcher_c.settling.Pricing
 UNIFORM: Final = 0
 
+GRID: Final = "grid"
+BALANCING: Final = "balancing"
+STREET_ACCOUNTS: Final = (GRID, BALANCING, "operator", "treasury")  # of the first two a street has the one it needs
+
+
+def counterparty_name(islanded: bool) -> str:
+    """The account with which energy is settled that no neighbor buys or sells: the public grid's, or an island's own."""
+    return BALANCING if islanded else GRID
+
 
 class Role(IntEnum):
     """What a device's registers mean. The first three settle; the others inform or check."""
@@ -109,7 +118,11 @@ class Consensus(NamedTuple):
 
 
 class Market(NamedTuple):
-    """Prices in money units per Wh, fractions in ten-thousandths, `credit_limit` in money units."""
+    """Prices in money units per Wh, fractions in ten-thousandths, `credit_limit` in money units.
+
+    An islanded street has no public grid: `retail` is then its `island_buy` and `feed_in` its `island_sell`, what a Wh
+    costs and brings at the root that no neighbor buys or sells, and `grid_cash` belongs to the account `balancing`.
+    """
 
     retail: Price
     feed_in: Price
@@ -120,6 +133,7 @@ class Market(NamedTuple):
     tsl_required: bool
     credit_limit: Money
     grid_cash: Money
+    islanded: bool = False
 
 
 class GenesisFields(NamedTuple):
@@ -155,7 +169,8 @@ class Genesis(GenesisFields):
     @cached_property
     def accounts(self) -> dict[str, bytes]:
         """Every account by name, in genesis order: the street's own, homes, generators, pools."""
-        named = {name: account_of_name(name) for name in ("grid", "operator", "treasury")}
+        own = (counterparty_name(self.market.islanded), "operator", "treasury")
+        named = {name: account_of_name(name) for name in own}
         named |= {home.name: account_of_key(home.owner_key) for home in self.homes}
         named |= {f"gen:{g.name}": account_of_name(f"gen:{g.name}") for g in self.generators}
         named |= {f"pool:{p.name}": account_of_name(f"pool:{p.name}") for p in self.pools}

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ledger.base.address import format_address, parse_address
 from ledger.base.errors import DecodeError
-from ledger.base.genesis import PRICINGS, Genesis, Role
+from ledger.base.genesis import PRICINGS, Genesis, Role, counterparty_name
 from ledger.base.intents import BUY, FLAG_NAMES
 from ledger.base.units import SLOT_PROFILE_S, Millis, format_money, format_price, format_share
 from ledger.state.blocks import Block
@@ -191,6 +191,7 @@ def slot(closed: SlotClosed, names: Names, height: int) -> dict[str, Any]:
         "gain_sellers": format_money(closed.gain_sellers),
         "rounds": closed.rounds,
         "local_wh": sum(device.bought_local_wh for device in closed.devices),
+        "counterparty": counterparty_name(closed.islanded),  # whose energy all that is called the grid's is
         "from_grid_wh": closed.grid_sold_wh,
         "to_grid_wh": closed.grid_bought_wh,
         "fees": format_money(closed.fees),

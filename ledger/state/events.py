@@ -51,7 +51,10 @@ class Canceled(NamedTuple):
 
 
 class DeviceSlot(NamedTuple):
-    """One settling device in one slot. Energies in Wh, `net` in money units (positive: its account receives)."""
+    """One settling device in one slot. Energies in Wh, `net` in money units (positive: its account receives).
+
+    What is bought from or sold to the grid is, on an island, what did not clear: the account `balancing` has it.
+    """
 
     device: str
     status: str  # metered, missing
@@ -73,14 +76,15 @@ class SlotClosed(NamedTuple):
     """A settled slot. The instance and result of the clearing are kept, so that anybody can repeat it.
 
     `network` is (parent, fee, capacity up, capacity down) per bus after the pool's flows, `ranks` one per bus, `orders`
-    (device or "", bus, side, price, quantity) with the grid's two last, their limits within the outside options; `traded`,
-    `prices`, `flows` are the result of the last of `rounds` clearings, the gains those before sharing.
+    (device or "", bus, side, price, quantity) with the grid's two last (an island has none), limits within the outside
+    options; `traded`, `prices`, `flows` are the result of the last of `rounds` clearings, the gains those before sharing.
     `informed` is (device, import Wh, export Wh) of the meters that inform or check, of those that reported in time.
     """
 
     slot: int
-    retail: Price
+    retail: Price  # on an island its `island_buy`, and `feed_in` its `island_sell`
     feed_in: Price
+    islanded: bool
     sharing: int  # ten-thousandths
     pricing: int  # matcher_c.settling.Pricing
     ranks: tuple[int, ...]
@@ -100,7 +104,7 @@ class SlotClosed(NamedTuple):
 
 
 class LateSettled(NamedTuple):
-    """A reading that came after its slot closed, or that spans several: settled with the grid at the outside option."""
+    """A reading that came after its slot closed, or that spans several: settled at the outside option."""
 
     device: str
     span_from: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ledger.base.crypto import ZERO_HASH, account_of_key
-from ledger.base.genesis import Genesis
+from ledger.base.genesis import Genesis, counterparty_name
 from ledger.base.limits import INSTRUMENT_PRICE_MAX
 from ledger.base.units import SHARES_TOTAL
 
@@ -53,6 +53,7 @@ def genesis_state(genesis: Genesis) -> State:
         Params(
             market.retail,
             market.feed_in,
+            int(market.islanded),
             market.sharing,
             market.pricing,
             market.exchange_fee,
@@ -80,7 +81,7 @@ def genesis_state(genesis: Genesis) -> State:
             assert account_of_key(key) == account, "a home's account follows from its first key"
             state.put(OWNER, (key,), Owner(account))
     state.put(SUPPLY, (CASH,), Supply(0))
-    balances.mint(state, genesis.accounts["grid"], CASH, market.grid_cash)
+    balances.mint(state, genesis.accounts[counterparty_name(market.islanded)], CASH, market.grid_cash)
     for home in genesis.homes:
         balances.mint(state, genesis.accounts[home.name], CASH, home.cash)
     for position, device in enumerate(genesis.devices):

@@ -25,8 +25,9 @@ class Table(Generic[Row]):
 class Params(NamedTuple):
     """What governs the street now; at first the genesis' own figures. Key: none."""
 
-    retail: Price
+    retail: Price  # on an island its `island_buy`, and `feed_in` its `island_sell`; so in all rows
     feed_in: Price
+    islanded: int  # 0 or 1
     sharing: int  # ten-thousandths
     pricing: int  # matcher_c.settling.Pricing
     exchange_fee: int  # ten-thousandths
@@ -142,7 +143,7 @@ class Terms(NamedTuple):
 
 
 class Tariff(NamedTuple):
-    """Key: (slot,). The grid's prices in a closed slot, kept for readings that come late."""
+    """Key: (slot,). The outside option's prices in a closed slot, kept for readings that come late."""
 
     retail: Price
     feed_in: Price

@@ -22,8 +22,8 @@ BUY, SELL = 0, 1
 class Day:
     """Four slots of three homes: home1 gives, home2 takes, home3 takes and stores; registers grow by what a slot brings."""
 
-    def __init__(self, *, root_error_wh: int = 0, late: bool = False) -> None:
-        self.ledger = Ledger(street(3, slot_count=SLOTS))
+    def __init__(self, *, root_error_wh: int = 0, late: bool = False, island: tuple[int, int] | None = None) -> None:
+        self.ledger = Ledger(street(3, slot_count=SLOTS, island=island))
         self.registers: dict[str, list[int]] = {}
         ledger = self.ledger
         ledger.ask("home1", Commit("pool", 300))
@@ -83,6 +83,11 @@ def late_day() -> Day:
     return Day(late=True)
 
 
+@pytest.fixture(scope="module")
+def island_day() -> Day:
+    return Day(island=(45_000, 4_000), late=True)
+
+
 def problems(day: Day) -> list[str]:
     return [
         *audit.not_conserved(day.genesis, day.history, day.state),
@@ -92,9 +97,10 @@ def problems(day: Day) -> list[str]:
     ]
 
 
-def test_an_honest_day_has_no_problems(day: Day, late_day: Day) -> None:
+def test_an_honest_day_has_no_problems(day: Day, late_day: Day, island_day: Day) -> None:
     assert problems(day) == []
     assert problems(late_day) == []
+    assert problems(island_day) == []
 
 
 def test_energy_of_a_home_adds_up(day: Day) -> None:
@@ -149,6 +155,17 @@ def test_cost_with_the_grid_alone_counts_paths_and_shares(day: Day) -> None:
     assert day.home("home2")["cost_grid_only"] == format_money(expected)
 
 
+def test_without_a_grid_the_comparison_is_with_balancing_alone(island_day: Day) -> None:
+    shares = next(n for home, n in island_day.genesis.generators[0].shares if home == "home2")
+    expected = 700 * (45_000 + 500) - 150 * (4_000 - 500) * shares // 10_000
+    assert island_day.home("home2")["cost_grid_only"] == format_money(expected)
+    figures = island_day.figures()
+    assert parse_money(figures["totals"]["saved"]) > 0
+    bought = sum(home["bought_local_wh"] for home in figures["homes"])
+    sold = sum(each["sold_local_wh"] for each in [*figures["homes"], *figures["generators"], *figures["pools"]])
+    assert bought + sum(pool["bought_local_wh"] for pool in figures["pools"]) == sold > 0, "what clears is all local"
+
+
 def test_what_was_shared_is_the_sum_of_its_slots(day: Day) -> None:
     """In slot 0 home1's and the school's energy meets a small demand: buyers gain all, and give half of it away."""
     rows = [row for slot in day.history.slots for row in slot.devices]
@@ -158,8 +175,9 @@ def test_what_was_shared_is_the_sum_of_its_slots(day: Day) -> None:
     assert sum(row.shared for row in rows) == 0
 
 
-def test_every_slot_can_be_settled_again_from_its_event(day: Day) -> None:
+def test_every_slot_can_be_settled_again_from_its_event(day: Day, island_day: Day) -> None:
     assert audit.not_repeatable(day.history, reference.clear_arrays) == []
+    assert audit.not_repeatable(island_day.history, reference.clear_arrays) == []
     first = day.history.slots[0]
     bent = [row._replace(shared=row.shared + 1) if row.device == "home2" else row for row in first.devices]
     for slot, what in (

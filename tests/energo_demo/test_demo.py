@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import ledger
+from ledger.base.files import load_genesis
 
 ROOT = Path(ledger.__file__).parents[1]
 DAY_S = 1_616_544_000  # 2021-03-24
@@ -131,6 +132,32 @@ def test_a_short_day_with_an_outage_holds_every_check(tmp_path: Path) -> None:
     assert "the street waits for" in err, "three homes need all three to agree"
     assert list((tmp_path / "tmp").iterdir()) == []
     assert processes_of(tmp_path) == []
+
+
+def test_a_street_without_a_public_grid_holds_every_check(tmp_path: Path) -> None:
+    street = make_street(tmp_path)
+    tariff = 'island_buy = "0.45"\nisland_sell = "0.04"'
+    street.write_text(STREET.replace('retail = "0.30"\nfeed_in = "0.08"', tariff))
+    options = ("--homes", "3", "--slots", "4", "--slot-seconds", "1", "--keep", str(tmp_path / "kept"), "--json")
+    demo = start(tmp_path, *options, "--street", str(street))
+    report: dict[str, Any] = json.loads(demo.communicate(timeout=120)[0])
+    assert "error" not in report, report
+    assert report["problems"] == {}
+    assert all(report["checks"].values())
+    assert report["street"]["counterparty"] == "balancing"
+    assert report["totals"]["local_wh"] > 0
+    assert float(report["totals"]["grid_fees"]) > 0
+    genesis = load_genesis(tmp_path / "kept" / "home1" / "genesis.toml")
+    assert (genesis.market.islanded, genesis.market.retail, genesis.market.feed_in) == (True, 45_000, 4_000)
+    verify = ("ledger", "verify", "--data", str(tmp_path / "kept" / "home1" / "node"), "--json")
+    found = subprocess.run(
+        [sys.executable, "-m", "energoctl.main", *verify],
+        env=dict(os.environ, PYTHONPATH=f"{ROOT}:{ROOT / 'tools'}"),
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["ok"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

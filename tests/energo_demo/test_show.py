@@ -100,7 +100,7 @@ def report(**changes: Any) -> str:
     home |= {"gain_shared": "-0.37000000"}
     home |= {f"{key}_wh": 1_000 for key in energies} | {"stored_wh_change": 500}
     document: dict[str, Any] = {
-        "street": {"currency": "EUR"},
+        "street": {"currency": "EUR", "counterparty": "grid"},
         "homes": [home],
         "totals": {
             "slots": 96,
@@ -154,3 +154,11 @@ def test_the_report_says_what_failed_and_why() -> None:
     text = report(checks=checks, problems={"replayed": ["home2: block [7]: it is not what it was"]})
     assert "✗ the chain replayed" in text
     assert "home2: block [7]: it is not what it was" in text
+
+
+def test_without_a_grid_the_report_names_balancing_in_its_place() -> None:
+    text = report(street={"currency": "EUR", "counterparty": "balancing"})
+    for heading in ("from balancing", "to balancing", "with balancing alone"):
+        assert heading in text
+    assert "grid" not in text
+    assert "with the grid alone" in report()

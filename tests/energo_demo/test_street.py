@@ -84,6 +84,7 @@ def test_devices_have_the_owners_that_the_genesis_wants() -> None:
         ("battery_w = 2500", "", "needs both"),
         ('retail = "0.30"', 'retail = "0.03"', "below feed_in"),
         ('retail = "0.30"', "retail = 0.30", "type str"),
+        ('retail = "0.30"', 'island_buy = "0.30"', "island_buy: cannot stand beside feed_in"),
         ('id = "f2"', 'id = "f1"', "stands twice"),
         ("[homes]", '[[bus]]\nid = "home2"\nparent = "root"\n\n[homes]', "every home has a bus"),
         ("tsl_wh = 20000", "tsl_wh = 20001", "tsl_wh"),
@@ -99,6 +100,14 @@ def test_devices_have_the_owners_that_the_genesis_wants() -> None:
 def test_a_wrong_file_is_named_with_what_to_do(tmp_path: Path, old: str, new: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         street.expand(changed(tmp_path, old, new), homes=5)
+
+
+def test_a_street_without_a_public_grid_has_prices_of_its_own(tmp_path: Path) -> None:
+    file = changed(tmp_path, 'retail = "0.30"', 'island_buy = "0.45"')
+    file.write_text(file.read_text().replace('feed_in = "0.08"', 'island_sell = "0.04"'))
+    market = street.expand(file, homes=2).market
+    assert (market.islanded, market.retail, market.feed_in) == (True, 45_000, 4_000)
+    assert not street.expand(homes=2).market.islanded
 
 
 def test_counts_out_of_range_are_refused() -> None:

@@ -43,8 +43,13 @@ def street(
     tsl_required: bool = True,
     fee: int = 500,
     sharing: int = 10_000,
+    island: tuple[int, int] | None = None,
 ) -> Genesis:
-    """root - f1 - one bus a home, a school at f1 and a pool at f1; every key follows from a name."""
+    """root - f1 - one bus a home, a school at f1 and a pool at f1; every key follows from a name.
+
+    `island` is what a Wh costs and brings there that does not clear; without it there is a public grid.
+    """
+    retail, feed_in = island or (30_000, 8_000)
 
     def key(name: str) -> bytes:
         return scheme.public(seed_of(name))
@@ -59,7 +64,7 @@ def street(
         "2021-03-24",
         Timing(ORIGIN_MS - 10_000, ORIGIN_MS, SLOT_MS, slot_count, SLOT_MS, 500),
         Consensus(300, 8, 100, 100, 600_000, 10_000),
-        Market(30_000, 8_000, sharing, 0, 500, 1_000, tsl_required, 0, 1_000 * 10**8),
+        Market(retail, feed_in, sharing, 0, 500, 1_000, tsl_required, 0, 1_000 * 10**8, islanded=island is not None),
         (
             Bus("root", "", 0, NO_CAPACITY, NO_CAPACITY),
             Bus("f1", "root", fee, NO_CAPACITY, NO_CAPACITY),

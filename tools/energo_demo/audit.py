@@ -53,8 +53,8 @@ class Settled:
     net: Money = 0
     shared: Money = 0  # received (positive) or given when gains were shared, part of net
     missing_slots: int = 0
-    grid_only: Money = 0  # what its net energy would have cost (negative: brought) with the grid alone
-    export_value: Money = 0  # of its net exports alone, at feed-in less path fees
+    grid_only: Money = 0  # what its net energy would have cost (negative: brought) at the outside option alone
+    export_value: Money = 0  # of its net exports alone, likewise
 
     @property
     def imported_wh(self) -> Wh:
@@ -241,7 +241,7 @@ def _cost(history: History, state: State, home: str) -> Money:
 
 
 def _cost_grid_only(history: History, state: State, home: str) -> Money:
-    """The same without neighbors: its net energy and its shares of the generators' at the grid's prices and the path's fees."""
+    """The same without neighbors: its net energy and its shares of the generators' at the outside option."""
     genesis = history.genesis
     cost = history.settled[connection_of(genesis, home).name].grid_only
     for generator in genesis.generators:

@@ -195,6 +195,7 @@ def genesis_text(
 ) -> str:
     """The genesis of a street, as TOML."""
     market = street.market
+    costs, brings = ("island_buy", "island_sell") if market.islanded else ("retail", "feed_in")
     parts = [
         "# What this street agreed on before its first block. Its hash is the chain's id: nothing here can be changed.\n",
         _table("[street]", {"name": street.name, "currency": street.currency, "day": street.day}),
@@ -220,7 +221,7 @@ def genesis_text(
                 "expiry_max": EXPIRY_MAX,
             },
         ),
-        _table("[tariff]", {"retail": format_price(market.retail), "feed_in": format_price(market.feed_in)}),
+        _table("[tariff]", {costs: format_price(market.retail), brings: format_price(market.feed_in)}),
         _table(
             "[market]",
             {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ledger.base import units
+from ledger.base.genesis import GRID
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,6 +47,8 @@ def print_report(document: dict[str, Any], console: Console) -> None:
 
     currency = document["street"]["currency"]
     totals = document["totals"]
+    other = document["street"]["counterparty"]
+    alone = f"with the {other} alone" if other == GRID else f"with {other} alone"
 
     def table(title: str, *columns: str) -> Table:
         made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
@@ -53,8 +56,8 @@ def print_report(document: dict[str, Any], console: Console) -> None:
             made.add_column(column, justify="left" if number == 0 else "right")
         return made
 
-    sources = ("from pool", "from neighbors", "from grid")
-    sinks = ("to pool", "to neighbors", "to grid")
+    sources = ("from pool", "from neighbors", f"from {other}")
+    sinks = ("to pool", "to neighbors", f"to {other}")
     energy = table("Energy, kWh", "", "made", "used", "of its own", *sources, *sinks)
     bought = ("redeemed_wh", "bought_local_wh", "bought_grid_wh")
     sold = ("deposited_wh", "sold_local_wh", "sold_grid_wh")
@@ -71,7 +74,7 @@ def print_report(document: dict[str, Any], console: Console) -> None:
         f"Money, {currency}",
         "",
         "paid",
-        "with the grid alone",
+        alone,
         "saved",
         "of it by sharing",
         "stored, kWh",
@@ -103,7 +106,7 @@ def print_report(document: dict[str, Any], console: Console) -> None:
     say(
         f"In {totals['slots']} slots {kwh(totals['local_wh'])} kWh went from neighbor to neighbor. The street covered "
         f"{_percent(totals['self_sufficiency'])} of its use itself, used {_percent(totals['self_consumption'])} of what it "
-        f"made, and saved {money(totals['saved'])} {currency}; the grid's operator received {money(totals['grid_fees'])}."
+        f"made, and saved {money(totals['saved'])} {currency}; the lines' operator received {money(totals['grid_fees'])}."
     )
     say(
         f"On the exchange {exchange['trades']} trades moved {kwh(exchange['watt_wh'])} kWh of stored energy "

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 import matcher_c
 from ledger.base.errors import ConfigError, DiskFailed, EnergoError, NodeRefused, NodeUnavailable
 from ledger.base.files import load_genesis
-from ledger.base.genesis import Genesis
+from ledger.base.genesis import Genesis, counterparty_name
 from ledger.base.limits import COMMITTEE_DEFAULT_MAX
 from ledger.client import NodeClient
 from ledger.node.store import Store
@@ -494,6 +494,7 @@ class Run:
                 "day": self.street.day,
                 "days": self.street.days,
                 "seed": self.street.seed,
+                "counterparty": counterparty_name(self.street.market.islanded),
             },
             "problems": {name: found[: audit.PROBLEMS_MAX] for name, found in problems.items() if found},
         }

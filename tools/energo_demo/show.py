@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from ledger.base import units
+from ledger.base.genesis import counterparty_name
 
 from .run import HomeRun, Now
 
@@ -140,7 +141,8 @@ def _table(now: Now, *, wide: bool) -> RenderableType:
     table.add_column("Wh")
     if wide:
         table.add_column("has", no_wrap=True)
-    for title in ("makes", "uses", "of pool", "buys", "sells", "of grid", now.street.currency, "height"):
+    other = counterparty_name(now.street.market.islanded)
+    for title in ("makes", "uses", "of pool", "buys", "sells", f"of {other}", now.street.currency, "height"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     rows = [_home_cells(now, home) for home in now.homes]

@@ -13,8 +13,8 @@ from typing import Final
 
 from ledger.base import units
 from ledger.base.errors import ConfigError
-from ledger.base.files import Table, load_toml, parse_pricing
-from ledger.base.genesis import NO_CAPACITY, PRICINGS, UNIFORM, Bus, Market
+from ledger.base.files import Table, load_toml, read_market
+from ledger.base.genesis import NO_CAPACITY, Bus, Market
 from ledger.base.limits import AMOUNT_MAX, NAME_BYTES_MAX
 
 from . import profiles
@@ -165,7 +165,7 @@ def expand(path: Path | None = None, *, homes: int, days: int = 1, seed: int = 0
     name, currency = about.name_of("name"), about.name_of("currency")
     day = about.parsed("day", date.fromisoformat)
     data = about.file("profiles") if about.has("profiles") else HERE / "data"
-    market = _market(tariff, rules)
+    market = read_market(tariff, rules, "1000")
     buses = _buses(file, top.tables("bus"))
     known = {bus.name for bus in buses}
     roles = top.tables("role")
@@ -237,30 +237,6 @@ def expand(path: Path | None = None, *, homes: int, days: int = 1, seed: int = 0
         pools,
         meters,
     )
-
-
-def _market(tariff: Table, rules: Table) -> Market:
-    pricing = rules.parsed("pricing", parse_pricing, PRICINGS[UNIFORM])
-    market = Market(
-        retail=tariff.parsed("retail", units.parse_price),
-        feed_in=tariff.parsed("feed_in", units.parse_price),
-        sharing=rules.parsed("sharing", units.parse_share, "1" if pricing == UNIFORM else "0"),
-        pricing=pricing,
-        exchange_fee=rules.parsed("exchange_fee", units.parse_share, "0.05"),
-        exchange_fee_treasury=rules.parsed("exchange_fee_treasury", units.parse_share, "0.10"),
-        tsl_required=rules.parsed("tsl", _on_off, "on"),
-        credit_limit=rules.parsed("credit_limit", units.parse_money, "0"),
-        grid_cash=rules.parsed("grid_cash", units.parse_money, "1000"),
-    )
-    if market.retail < market.feed_in:
-        raise ConfigError(f"{tariff.path}: [tariff] retail: is below feed_in; nobody would trade with a neighbor")
-    return market
-
-
-def _on_off(text: str) -> bool:
-    if text not in ("on", "off"):
-        raise ValueError(f"is {text!r}; it must be on or off")
-    return text == "on"
 
 
 def _profiles(file: Path, folder: Path) -> list[Path]:

@@ -99,7 +99,7 @@ def demo(
         show = _show(as_json)
         try:
             if homes == 1:
-                show.say("one home: it has no neighbors to trade with, only the grid")
+                show.say("one home: it has no neighbors to trade with")
             document = Run(options, plan, signals, show).run()
         finally:
             show.close()

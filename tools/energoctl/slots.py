@@ -22,14 +22,15 @@ def slots(ctx: click.Context, count: int) -> None:
         answers.write_json(found)
         return
     own = get(ctx, "/v1/status")["name"]
+    other = found[0]["counterparty"] if found else "grid"
     answers.write_table(
         [
             ">slot",
             "start",
             ">price per kWh",
             ">in the street Wh",
-            ">from grid Wh",
-            ">to grid Wh",
+            f">from {other} Wh",
+            f">to {other} Wh",
             ">shared",
             f">{own} receives",
         ],

@@ -1,7 +1,7 @@
 """The live market: how a slot is settled, to the last Wh and unit of money.
 
-What is metered is settled: own energy, the pool's, what the market clears (matcher_c.settling), and the rest with the public grid
-at the outside option (clearing design, section 3).
+What is metered is settled: own energy, the pool's, what the market clears (matcher_c.settling), and the rest at
+the outside option, with the public grid or, on an island, with the account `balancing` (clearing design, section 3).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from matcher_c.shares import split, split_capped
 
 from ..events import DeviceSlot, Discrepancy, Event, SlotClosed
 from ..state import State
-from ..tables import CASH, DEVICE, INTERVAL, POOL, TERMS, DeviceRow, Interval, Tariff, Terms, watt
+from ..tables import CASH, DEVICE, INTERVAL, NO_KEY, PARAMS, POOL, TERMS, DeviceRow, Interval, Tariff, Terms, watt
 from . import balances, dues, generators, storage
 from .network import Network
-from .outside import GRID, OPERATOR, with_grid
+from .outside import OPERATOR, at_outside, counterparty
 
 CHECK_ALLOWANCE_WH: Final = 1  # a meter and slot: registers are whole Wh
 
@@ -100,6 +100,7 @@ def close_slot(state: State, slot: int, clear: ClearArrays) -> tuple[list[tuple[
         slot,
         terms.retail,
         terms.feed_in,
+        closing.islanded,
         terms.sharing,
         terms.pricing,
         tuple(closing.ranks),
@@ -139,7 +140,9 @@ class _Closing:
                 self.lumps.append((name, interval))
                 interval = None
             self.rows.append(_Row(name, device, interval))
-        self.net: dict[bytes, Money] = {GRID: 0, OPERATOR: 0}
+        self.islanded = bool(state.need(PARAMS, NO_KEY).islanded)
+        self.other = counterparty(state)
+        self.net: dict[bytes, Money] = {self.other: 0, OPERATOR: 0}
         self.events: list[Event] = []
         self._proceeds: list[tuple[_Row, Wh, list[tuple[bytes, Wh]]]] = []
 
@@ -196,7 +199,7 @@ class _Closing:
             self.events += storage.measured(self.state, name, self.slot, interval.stored_wh)
 
     def offers(self) -> tuple[list[_Row], list[Offer]]:
-        """The rows that have something left to trade, and their orders, followed by the grid's two."""
+        """The rows that have something left to trade, and their orders, followed by the grid's two where there is a grid."""
         limits = {account: (buy, sell) for account, buy, sell in self.terms.limits}
         trading: list[_Row] = []
         offers: list[Offer] = []
@@ -220,13 +223,14 @@ class _Closing:
             if offer.quantity:
                 trading.append(row)
                 offers.append(offer)
-        offers.append(Offer(0, BUY, self.terms.feed_in, -1, self.terms.feed_in))
-        offers.append(Offer(0, SELL, self.terms.retail, -1, self.terms.retail))
+        if not self.islanded:
+            offers.append(Offer(0, BUY, self.terms.feed_in, -1, self.terms.feed_in))
+            offers.append(Offer(0, SELL, self.terms.retail, -1, self.terms.retail))
         return trading, offers
 
     def book(self, trading: list[_Row], offers: list[Offer], settled: Settlement) -> None:
-        """Write what was settled into the rows and `net`, and settle with the grid what no order stood for."""
-        self._receive(GRID, settled.grid)
+        """Write what was settled into the rows and `net`, and settle at the outside option what no order stood for."""
+        self._receive(self.other, settled.grid)
         self._receive(OPERATOR, settled.operator)
         for i, row in enumerate(trading):
             local_wh = settled.local_wh(i)
@@ -245,7 +249,7 @@ class _Closing:
             row.bought_grid_wh += row.need_wh
             row.sold_grid_wh += row.offer_wh
             fee = self.network.fee_to_root(row.device.bus)
-            row.net += with_grid(self.net, row.device.account, row.need_wh, row.offer_wh, tariff, fee)
+            row.net += at_outside(self.net, self.other, row.device.account, row.need_wh, row.offer_wh, tariff, fee)
 
     def share_proceeds(self) -> None:
         """Give those whose WATT was sold their part of what the pool's sale brought."""

@@ -1,7 +1,7 @@
-"""Energy that is settled with the public grid at the outside option: what no order of the market stands for, and late readings.
+"""Energy that is settled at the outside option: what no order of the market stands for, and late readings.
 
-Buying it costs the grid's retail price, selling it brings its feed-in price, both less favorable by the fees of the way to the
-root, which are the operator's.
+Buying it costs the public grid's retail price, selling it brings its feed-in price, both less favorable by the fees of the way
+to the root, which are the operator's. On an island it is what the genesis says instead, with the account `balancing`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from ledger.base.crypto import account_of_name
-from ledger.base.genesis import SETTLING, Role
+from ledger.base.genesis import SETTLING, Role, counterparty_name
 from ledger.base.units import Money, Price, Wh
 
 from ..events import Event, LateSettled
@@ -20,17 +20,21 @@ from .network import Network
 
 TARIFFS_KEPT: Final = 2_976  # slots (31 days) for which a late reading still finds its own tariff
 
-GRID: Final = account_of_name("grid")
 OPERATOR: Final = account_of_name("operator")
 
 
-def with_grid(
-    net: dict[bytes, Money], account: bytes, buying_wh: Wh, selling_wh: Wh, tariff: Tariff, fee: Price
+def counterparty(state: State) -> bytes:
+    """The account that has the other side of the outside option."""
+    return account_of_name(counterparty_name(bool(state.need(PARAMS, NO_KEY).islanded)))
+
+
+def at_outside(
+    net: dict[bytes, Money], other: bytes, account: bytes, buying_wh: Wh, selling_wh: Wh, tariff: Tariff, fee: Price
 ) -> Money:
-    """Book energy that an account trades with the grid into `net`; what it receives, negative where it pays."""
+    """Book energy that an account trades with `other`, the counterparty, into `net`; what it receives, negative where it pays."""
     fees = (buying_wh + selling_wh) * fee
     received = selling_wh * tariff.feed_in - buying_wh * tariff.retail - fees
-    net[GRID] += buying_wh * tariff.retail - selling_wh * tariff.feed_in
+    net[other] += buying_wh * tariff.retail - selling_wh * tariff.feed_in
     net[OPERATOR] += fees
     net[account] = net.get(account, 0) + received
     return received
@@ -50,8 +54,9 @@ def settle_late(state: State, slot: int, name: str, interval: Interval) -> list[
     own = 0 if interval.span_from < slot else min(interval.import_wh, interval.export_wh)
     buying, selling = interval.import_wh - own, interval.export_wh - own
     fee = Network(state).fee_to_root(device.bus)
-    net: dict[bytes, Money] = {GRID: 0, OPERATOR: 0}
-    received = with_grid(net, device.account, buying, selling, worst, fee)
+    other = counterparty(state)
+    net: dict[bytes, Money] = {other: 0, OPERATOR: 0}
+    received = at_outside(net, other, device.account, buying, selling, worst, fee)
     generators.earn(state, device.account, received)
     events = dues.settle_net(state, net, slot, {})
     events.append(

@@ -39,7 +39,33 @@ MISTAKES = {
     "out of range": ("stale_ms = 500", "stale_ms = 499", "between 500"),
     "unknown key": ("slot_ms = 1500", "slot_ms = 1500\nslots = 3", "slots: is not known here"),
     "bad price": ('retail = "0.30"', 'retail = "0.3000001"', "more than 5 decimals"),
-    "tariff upside down": ('feed_in = "0.08"', 'feed_in = "0.31"', "feed_in <= retail"),
+    "tariff upside down": ('feed_in = "0.08"', 'feed_in = "0.31"', r"\[tariff\] retail: is below feed_in"),
+    "a grid that takes money": ('feed_in = "0.08"', 'feed_in = "-0.01"', r"\[tariff\] feed_in: is negative"),
+    "no tariff": (
+        'retail = "0.30"\nfeed_in = "0.08"',
+        "",
+        r"\[tariff\] retail: is missing; .* or island_buy and island_sell",
+    ),
+    "half a tariff": ('retail = "0.30"', "", r"\[tariff\] retail: is missing"),
+    "half an island": ('retail = "0.30"\nfeed_in = "0.08"', 'island_sell = "0.05"', "island_buy: is missing"),
+    "other half": ('retail = "0.30"\nfeed_in = "0.08"', 'island_buy = "0.40"', "island_sell: is missing"),
+    "grid and island": (
+        "[tariff]",
+        '[tariff]\nisland_buy = "0.40"\nisland_sell = "0.05"',
+        "cannot stand beside retail",
+    ),
+    "mixed tariff": ('retail = "0.30"', 'island_buy = "0.40"', "island_buy: cannot stand beside feed_in"),
+    "island upside down": (
+        'retail = "0.30"\nfeed_in = "0.08"',
+        'island_buy = "0.05"\nisland_sell = "0.051"',
+        r"\[tariff\] island_buy: is below island_sell",
+    ),
+    "island price too fine": (
+        'retail = "0.30"\nfeed_in = "0.08"',
+        'island_buy = "0.400001"\nisland_sell = "0.05"',
+        "more than 5 decimals",
+    ),
+    "home called balancing": ('name = "home2"\nowner_key', 'name = "balancing"\nowner_key', "taken by the street"),
     "no such bus": ('bus = "home2"\ncash', 'bus = "nowhere"\ncash', "no bus is called nowhere"),
     "sharing": ('grid_cash = "1000.00"', 'grid_cash = "1000.00"\nsharing = "1.1"', "not between 0 and 1"),
     "pricing": ('grid_cash = "1000.00"', 'grid_cash = "1000.00"\npricing = "auction"', "no rule of pricing"),
@@ -65,6 +91,24 @@ def test_each_mistake_is_named(genesis_file: Path, old: str, new: str, words: st
         files.load_genesis(genesis_file)
     assert str(genesis_file) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_street_without_a_public_grid_names_the_prices_of_its_own_balancing(genesis_file: Path) -> None:
+    grid = files.load_genesis(genesis_file)
+    text = genesis_file.read_text()
+    prices = (("0.40", "0.05", 40_000, 5_000), ("0.10", "0.10", 10_000, 10_000), ("-0.01", "-0.02", -1_000, -2_000))
+    for buy, sell, costs, brings in prices:
+        island = f'island_buy = "{buy}"\nisland_sell = "{sell}"'
+        genesis_file.write_text(text.replace('retail = "0.30"\nfeed_in = "0.08"', island))
+        genesis = files.load_genesis(genesis_file)
+        assert (genesis.market.islanded, genesis.market.retail, genesis.market.feed_in) == (True, costs, brings)
+        assert list(genesis.accounts)[:3] == ["balancing", "operator", "treasury"]
+        assert genesis.chain_id != grid.chain_id
+    assert not grid.market.islanded
+    assert list(grid.accounts)[:3] == ["grid", "operator", "treasury"]
+    same = 'island_buy = "0.30"\nisland_sell = "0.08"'
+    genesis_file.write_text(text.replace('retail = "0.30"\nfeed_in = "0.08"', same))
+    assert files.load_genesis(genesis_file).chain_id != grid.chain_id, "an island is another street at equal prices"
 
 
 def test_sharing_is_whole_unless_something_else_is_said(genesis_file: Path) -> None:

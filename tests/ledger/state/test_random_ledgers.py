@@ -46,7 +46,7 @@ def at(ledger: Ledger, time_ms: int) -> None:
 
 
 def live(seed: int) -> Ledger:
-    """A dozen slots of a random street: outages, late and spanning readings, losses of the pool, poor homes."""
+    """A dozen slots of a random street: outages, late and spanning readings, losses of the pool, poor homes, islands."""
     rng = random.Random(seed)
     genesis = street(
         4,
@@ -54,6 +54,7 @@ def live(seed: int) -> Ledger:
         cash=rng.choice([10**8, 10**10]),
         fee=rng.choice([0, 500]),
         sharing=rng.choice([0, 3_333, 10_000, 10_000]),
+        island=(40_000, -2_000) if seed % 4 == 3 else None,
     )
     ledger = Ledger(genesis)
     registers: dict[str, list[int]] = {}
@@ -99,6 +100,7 @@ def test_a_random_ledger_replays_with_both_matchers_to_the_same_roots(seed: int)
     assert [event.slot for event in closed] == list(range(12))
     for event in closed:
         assert sum(row.shared for row in event.devices) == 0
+        assert event.islanded == all(quantity >= 0 for *_, quantity in event.orders)
         for row in event.devices:
             bought = row.own_wh + row.bought_local_wh + row.bought_grid_wh
             sold = row.own_wh + row.sold_local_wh + row.sold_grid_wh
