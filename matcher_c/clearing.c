@@ -318,10 +318,15 @@ static void pass_edge(struct clearing *clearing, int32_t b, int64_t fee, int64_t
     curve_shift(&clearing->curves, curve, fee);
 }
 
-/* The steps below export zero at the root happen: all that the root would import is cut off. */
+/* The steps below export zero at the root happen. */
 static void close_root(struct clearing *clearing) {
     struct curve *curve = &clearing->buses[0].curve;
-    curve_cut(&clearing->curves, curve, curve->imports, 0, clearing->traded);
+    curve_flatten(&clearing->curves, curve);
+    const struct step *step = clearing->curves.steps + curve->start;
+    for (int64_t left = curve->imports; left > 0; step++) {
+        clearing->traded[step->group] += smaller(step->quantity, left);
+        left -= step->quantity;
+    }
 }
 
 /* Turns what happened into what was traded: a step of a buy is that it stops. */

@@ -279,7 +279,9 @@ void curve_take_in(struct curves *curves, struct curve *curve, int64_t from, int
     if (curve->steps / FEW < count) {
         curve_flatten(curves, curve);
         struct step *steps = curves->steps + curve->start;
-        memmove(steps + curve->steps, further, (size_t)count * sizeof *steps);
+        if (steps + curve->steps != further) {
+            memmove(steps + curve->steps, further, (size_t)count * sizeof *steps);
+        }
         curve->steps += count;
         curves->work += sort_steps(steps, curve->steps, &curves->scratch);
         return;
