@@ -158,7 +158,7 @@ def streams(seed: int, messages: int = MESSAGES, tell: Tell = silent) -> dict[st
 def used_book(
     bounds: Bounds, capacity: int, stream: bytes | bytearray | memoryview, results: bytearray
 ) -> matcher_c.Book:
-    """An empty book that has been through a stream: the system has handed it all its memory by then, page by page."""
+    """An empty book that has been through a stream: its free places lie scattered, as in a book that has run for long."""
     book = book_for(bounds, capacity)
     timed(book, stream, results)
     timed(book, b"".join(COMMAND.pack(order.order_id, 0, 0, 0, Kind.CANCEL, 0, 0) for order in book.orders()), results)
