@@ -10,7 +10,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .errors import CommandRejected, DocumentRefused, Rejection
-from .exchange import LIFETIME_MAX, QUANTITY_MAX, TICKS_MAX, Book, Canceled, Fill, Kind, Rejected, Rest, Result
+from .exchange import (
+    LIFETIME_MAX,
+    NO_OWNER,
+    QUANTITY_MAX,
+    TICKS_MAX,
+    Book,
+    Canceled,
+    Fill,
+    Kind,
+    Rejected,
+    Rest,
+    Result,
+)
 from .fields import (
     PRICE_DECIMALS,
     Json,
@@ -42,7 +54,7 @@ class Operation:
 
     kind: Kind
     order_id: int = 0
-    owner: int = 0
+    owner: int = NO_OWNER
     side: int = BUY
     quantity: int = 0
     """Wh; of a height, the height."""
@@ -85,7 +97,7 @@ def operation_of(value: object, line: int) -> Operation:
         if not isinstance(tif, str) or tif not in _IN_FORCE:
             raise DocumentRefused(f'{whose}: give "tif" as one of {", ".join(_IN_FORCE)}, or leave it out')
         kind = _IN_FORCE[tif]
-    owner = _within(order, "owner", 32, whose)
+    owner = NO_OWNER if order.get("owner") is None else _within(order, "owner", 32, whose)
     return Operation(kind, order_id, owner, side_of(order, whose), quantity, price, finer, lifetime)
 
 

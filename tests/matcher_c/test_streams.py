@@ -56,6 +56,16 @@ def run(book: matcher_c.Book, *lines: dict[str, Any]) -> list[dict[str, object]]
 
 
 @BOTH
+def test_orders_without_an_owner_trade_with_each_other(make: type[matcher_c.Book]) -> None:
+    book = make(capacity=9, tick=1000, lowest=-100_000, highest=100_000)
+    anonymous = {"op": "limit", "price": "0.10", "quantity_wh": 5}
+    assert run(book, anonymous | {"id": 1, "side": "buy"}, anonymous | {"id": 2, "side": "sell"}) == [
+        {"rest": {"id": 1, "quantity_wh": 5}},
+        {"fill": {"maker": 1, "taker": 2, "price": "0.10000", "quantity_wh": 5}},
+    ]
+
+
+@BOTH
 def test_time_in_force(make: type[matcher_c.Book]) -> None:
     book = make(capacity=9, tick=1000, lowest=-100_000, highest=100_000)
     run(book, limit(1, "sell", "0.20", 100), limit(2, "sell", "0.21", 100))
@@ -160,7 +170,7 @@ def test_numbers_that_no_book_can_take(make: type[matcher_c.Book], changes: dict
         ({"op": "reduce", "id": 1}, 'line 3: give "quantity_wh" as a whole number'),
         ({"op": "replace", "id": 1, "quantity_wh": 1}, "line 3: price: write it as a decimal string"),
         (limit(1, "buy", "0.1", 1) | {"lifetime": "3"}, 'line 3: give "lifetime" as a whole number'),
-        ({"op": "market", "id": 1, "side": "buy", "quantity_wh": 1}, 'line 3: give "owner" as a whole number'),
+        ({"op": "market", "id": 1, "owner": "me", "side": "buy", "quantity_wh": 1}, 'line 3: give "owner" as a whole'),
     ],
 )
 def test_a_line_that_is_no_order_is_named(value: object, expected: str) -> None:
