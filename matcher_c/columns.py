@@ -22,11 +22,13 @@ def new_column(count: int) -> Words:
     return array("q", bytes(8 * count))
 
 
-def column_of(name: str, values: Column) -> memoryview:
-    """Any accepted form as a contiguous view of signed 64-bit integers.
+def column_of(name: str, values: Column) -> memoryview | Words:
+    """Any accepted form as a contiguous buffer of signed 64-bit integers.
 
     Raises ColumnRefused where the values are of another type or do not fit.
     """
+    if type(values) is array and values.typecode == "q":
+        return values
     try:
         view = memoryview(values)  # type: ignore[arg-type]
     except TypeError:
@@ -53,10 +55,11 @@ def _packed(name: str, values: object) -> Words:
         raise ColumnRefused(f"{name}: give whole numbers that fit a signed 64-bit integer") from None
 
 
-def same_length(columns: dict[str, memoryview]) -> int:
+def same_length(columns: dict[str, memoryview | Words]) -> int:
     """The length that all columns share. Raises ColumnRefused where they do not."""
-    (first, view), *_ = columns.items()
-    for name, other in columns.items():
-        if len(other) != len(view):
-            raise ColumnRefused(f"{name}: give it as many entries as {first} ({len(view)}), not {len(other)}")
-    return len(view)
+    lengths = {name: len(column) for name, column in columns.items()}
+    first, length = next(iter(lengths.items()))
+    for name, other in lengths.items():
+        if other != length:
+            raise ColumnRefused(f"{name}: give it as many entries as {first} ({length}), not {other}")
+    return length
