@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ._matcher import ffi, lib
-from .columns import Column, column_of, length_of, new_column, same_length
+from .columns import Column, columns_of, length_of, new_column
 from .errors import (
     ClearingTooLarge,
     ColumnRefused,
@@ -114,16 +114,10 @@ class Clearer:
         bus_rank: Column | None = None,
     ) -> tuple[Words, Words, Words]:
         """As matcher_c.clear_arrays. Raises also ClearingTooLarge where this memory or work is not enough."""
-        buses = {"parent": parent, "fee": fee, "capacity_up": capacity_up, "capacity_down": capacity_down}
-        orders = {"bus": bus, "side": side, "price": price, "quantity": quantity}
-        if bus_rank is not None:
-            buses["bus_rank"] = bus_rank
-        bus_columns = {name: column_of(name, values) for name, values in buses.items()}
-        order_columns = {name: column_of(name, values) for name, values in orders.items()}
-        bus_count = same_length(bus_columns)
-        order_count = same_length(order_columns)
-        parents, fees, ups, downs, *ranks = (ffi.from_buffer("int64_t[]", column) for column in bus_columns.values())
-        at, sides, limits, quantities = (ffi.from_buffer("int64_t[]", column) for column in order_columns.values())
+        by_bus, by_order = columns_of(parent, fee, capacity_up, capacity_down, bus, side, price, quantity, bus_rank)
+        bus_count, order_count = len(by_bus[0]), len(by_order[0])
+        parents, fees, ups, downs, *ranks = [ffi.from_buffer("int64_t[]", column) for column in by_bus]
+        at, sides, limits, quantities = [ffi.from_buffer("int64_t[]", column) for column in by_order]
         traded, prices, flows = new_column(order_count), new_column(bus_count), new_column(bus_count)
         fault = lib.energo_clear(
             self._workspace, self._words, self._work, bus_count, parents, fees, ups, downs,

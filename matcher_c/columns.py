@@ -55,11 +55,36 @@ def _packed(name: str, values: object) -> Words:
         raise ColumnRefused(f"{name}: give whole numbers that fit a signed 64-bit integer") from None
 
 
-def same_length(columns: dict[str, memoryview | Words]) -> int:
-    """The length that all columns share. Raises ColumnRefused where they do not."""
+def columns_of(
+    parent: Column,
+    fee: Column,
+    capacity_up: Column,
+    capacity_down: Column,
+    bus: Column,
+    side: Column,
+    price: Column,
+    quantity: Column,
+    bus_rank: Column | None,
+) -> tuple[list[memoryview | Words], list[memoryview | Words]]:
+    """What one clearing takes, checked: the columns by bus, the ranks last where there are any, and those by order.
+
+    Raises ColumnRefused where one is of another type, or they are not as long as each other.
+    """
+    buses = {"parent": parent, "fee": fee, "capacity_up": capacity_up, "capacity_down": capacity_down}
+    if bus_rank is not None:
+        buses["bus_rank"] = bus_rank
+    orders = {"bus": bus, "side": side, "price": price, "quantity": quantity}
+    by_bus, by_order = (
+        {name: column_of(name, values) for name, values in columns.items()} for columns in (buses, orders)
+    )
+    for columns in (by_bus, by_order):
+        _check_lengths(columns)
+    return list(by_bus.values()), list(by_order.values())
+
+
+def _check_lengths(columns: dict[str, memoryview | Words]) -> None:
     lengths = {name: len(column) for name, column in columns.items()}
     first, length = next(iter(lengths.items()))
     for name, other in lengths.items():
         if other != length:
             raise ColumnRefused(f"{name}: give it as many entries as {first} ({length}), not {other}")
-    return length

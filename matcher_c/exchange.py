@@ -6,6 +6,7 @@ its two subclasses, in C and in reference.py, do the matching. One command is ca
 """
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import NamedTuple, Self, TypeAlias
@@ -184,7 +185,7 @@ def results_of_one(results: bytearray, written: int, tick: int) -> list[Result]:
     return [result]
 
 
-class Book:
+class Book(ABC):
     """The limit order book of one instrument. Not for two threads at once."""
 
     def __init__(self, *, capacity: int, tick: int, lowest: int, highest: int, hash_key: bytes | None = None) -> None:
@@ -215,33 +216,36 @@ class Book:
 
     # What an implementation brings. Prices are in ticks here.
 
+    @abstractmethod
     def _run(self, commands: object, count: int, results: object, room: int, quiet: bool) -> tuple[int, int]:
-        raise NotImplementedError
+        """Carries out packed commands until one's results do not fit: (consumed, written)."""
 
+    @abstractmethod
     def _one(
         self, order_id: int, ticks: int, quantity: int, owner: int, kind: int, side: int, lifetime: int
     ) -> list[Result]:
         """One command; raises CommandRejected, and OverflowError where a number does not fit its field."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _best(self, side: int) -> int | None:
-        raise NotImplementedError
+        """The best price of a side; None where it is empty."""
 
+    @abstractmethod
     def _depth(self, side: int, levels: int) -> Iterable[tuple[int, int, int]]:
-        """(price in ticks, quantity, orders) of the best levels of a side."""
-        raise NotImplementedError
+        """(price, quantity, orders) of the best levels of a side."""
 
+    @abstractmethod
     def _dump(self) -> bytes:
-        raise NotImplementedError
+        """Every resting order as the command that puts it back: buys, then sells, best first, oldest first."""
 
+    @abstractmethod
     def __len__(self) -> int:
         """How many orders rest."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def height(self) -> int:
         """The ledger's height as the book was last told, 0 at first."""
-        raise NotImplementedError
 
     # What a caller uses.
 

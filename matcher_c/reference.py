@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from .columns import Column, column_of, new_column, same_length
+from .columns import Column, columns_of, new_column
 from .errors import Fault, Rejection, refusal_of
 from .exchange import (
     COMMAND,
@@ -130,16 +130,9 @@ def clear_arrays(
     bus_rank: Column | None = None,
 ) -> tuple[Words, Words, Words]:
     """(traded by order, price by bus, flow by child bus) of one clearing; see matcher_c.clear_arrays."""
-    buses = {"parent": parent, "fee": fee, "capacity_up": capacity_up, "capacity_down": capacity_down}
-    orders = {"bus": bus, "side": side, "price": price, "quantity": quantity}
-    if bus_rank is not None:
-        buses["bus_rank"] = bus_rank
-    bus_columns = {name: column_of(name, values) for name, values in buses.items()}
-    order_columns = {name: column_of(name, values) for name, values in orders.items()}
-    same_length(bus_columns)
-    same_length(order_columns)
-    parents, fees, ups, downs, *ranks = (list(column) for column in bus_columns.values())
-    at, sides, limits, quantities = (list(column) for column in order_columns.values())
+    by_bus, by_order = columns_of(parent, fee, capacity_up, capacity_down, bus, side, price, quantity, bus_rank)
+    parents, fees, ups, downs, *ranks = (list(column) for column in by_bus)
+    at, sides, limits, quantities = (list(column) for column in by_order)
     _check(parents, fees, ups, downs, at, sides, limits, quantities)
 
     by_rank = sorted(range(len(parents)), key=lambda b: (ranks[0][b] if ranks else b, b))
