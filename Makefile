@@ -11,7 +11,7 @@ C_SOURCES := $(wildcard matcher_c/*.c matcher_c/*.h matcher_c/build_matcher.py)
 METADATA := setup.py pyproject.toml
 
 .DEFAULT_GOAL := menu
-.PHONY: menu setup demo test check sim fuzz bench portability sanitize mesh image clean
+.PHONY: menu setup demo test check sim sim-mutants fuzz bench portability sanitize mesh image clean
 .DELETE_ON_ERROR:
 
 menu:
@@ -20,6 +20,7 @@ menu:
 	@echo 'make test    set up, then style, types and the whole default suite'
 	@echo 'make check   style and types alone'
 	@echo 'make sim     deterministic simulation of many seeds (SEEDS=1..1000)'
+	@echo 'make sim-mutants  plant bugs in the running code and print what notices each, and within how many seeds'
 	@echo 'make fuzz    the C against the reference on random input (FUZZ_COMMANDS=10000000 FUZZ_NETWORKS=100000)'
 	@echo 'make bench   how fast the matchers are, beside others that do the same job (some minutes)'
 	@echo 'make portability  the same results on arm64 and 32-bit ARM, under qemu-user'
@@ -65,6 +66,9 @@ test: check
 
 sim: setup
 	$(BIN)/energoctl sim --seeds $(SEEDS)
+
+sim-mutants: setup $(VENV)/.stamp-development
+	$(BIN)/python -m tests.sim_mutants
 
 fuzz: setup $(VENV)/.stamp-development
 	$(BIN)/python -m tests.fuzz --commands $(FUZZ_COMMANDS) --networks $(FUZZ_NETWORKS)

@@ -5,8 +5,9 @@ The numbers are those of the consensus design, section 11.
 
 from __future__ import annotations
 
-from ledger.base.crypto import Scheme
+from ledger.base.crypto import ZERO_HASH, Scheme
 from ledger.base.genesis import Genesis
+from ledger.base.intents import BUY, CHAIN_PREFIX_BYTES, Reading, decode_transaction
 from ledger.simplex.messages import (
     Certificate,
     Kind,
@@ -15,8 +16,14 @@ from ledger.simplex.messages import (
     certificate_is_valid,
     quorum,
 )
+from ledger.state import history
+from ledger.state.blocks import Block
+from ledger.state.chain import Chain
+from ledger.state.origin import genesis_block
 from ledger.state.rules.balances import conservation_breach
-from ledger.state.transition import Executed
+from ledger.state.state import State
+from ledger.state.tables import BALANCE, CASH, INSTRUMENT, ORDER
+from ledger.state.transition import Context, Executed, Matchers, build_block
 from ledger.wallet.guard import Signed
 
 from .disk import Disk
@@ -29,8 +36,11 @@ class Violation(Exception):
 class Checker:
     """Observes honest nodes' sends and commits, and all votes."""
 
-    def __init__(self, genesis: Genesis, scheme: Scheme, honest: set[int]) -> None:
+    def __init__(self, genesis: Genesis, scheme: Scheme, honest: set[int], matchers: Matchers) -> None:
         self.genesis, self.scheme, self.honest = genesis, scheme, honest
+        self._replay = Chain(Context(genesis, matchers, scheme), genesis_block(genesis))
+        self._used: dict[bytes, int] = {}  # the last nonce of every key
+        self._feeds: dict[str, bytes] = {}  # the last reading of every device
         self.quorum = quorum(len(genesis.committee))
         self.latest_ms = 0  # the latest honest clock there is; the world moves it on
         self.by_height: dict[int, tuple[bytes, bytes, int]] = {}
@@ -87,6 +97,10 @@ class Checker:
             return
         if certificate.encoded not in self._validated:
             self._validated.add(certificate.encoded)
+            if len(set(certificate.signers)) != len(certificate.signers):
+                self._fail(
+                    5, f"member {member} sent a certificate for view {certificate.view} that counts a vote twice"
+                )
             if not certificate_is_valid(certificate, self.genesis.chain_id, self.genesis.committee, self.scheme):
                 self._fail(5, f"member {member} sent a certificate for view {certificate.view} that does not hold")
         key = (certificate.view, certificate.kind)
@@ -106,6 +120,8 @@ class Checker:
         header = executed.header
         self.history.append(bytes((member,)) + executed.hash)
         before = self.heights.get(member, 0)
+        if header.height < before:
+            self._fail(11, f"member {member} fell back from height {before} to {header.height}")
         if header.height not in (before + 1, before):
             self._fail(1, f"member {member} went from height {before} to {header.height}")
         self.heights[member] = header.height
@@ -124,3 +140,66 @@ class Checker:
         breach = conservation_breach(executed.state)
         if breach is not None:
             self._fail(8, f"at height {header.height}: {breach}")
+        if header.height == self._replay.final.header.height + 1:  # once for all members, whose blocks are equal
+            assert executed.block is not None, "block 0 is never committed"
+            self._check_transactions(executed.block)
+            self._check_escrow(executed.state, header.height)
+            self._check_replay(executed.block)
+
+    def _check_transactions(self, block: Block) -> None:
+        """Validity, judged anew and by nothing that the rules remember."""
+        where = f"height {block.height}"
+        for raw in block.transactions:
+            envelope = decode_transaction(raw)
+            message = envelope.signing_bytes(self.genesis.chain_id)
+            if envelope.chain_prefix != self.genesis.chain_id[:CHAIN_PREFIX_BYTES]:
+                self._fail(7, f"{where} carries a transaction of another chain")
+            if not self.scheme.verify(envelope.sender, envelope.signature, message):
+                self._fail(7, f"{where} carries a transaction with a signature that does not hold")
+            if envelope.nonce != self._used.get(envelope.sender, 0) + 1:
+                self._fail(7, f"{where} carries nonce {envelope.nonce} after {self._used.get(envelope.sender, 0)}")
+            self._used[envelope.sender] = envelope.nonce
+            reading = envelope.intent
+            if isinstance(reading, Reading):
+                device = self.genesis.device(reading.device)
+                if device is None or device.key != envelope.sender:
+                    self._fail(7, f"{where} carries a reading that its device did not sign")
+                if reading.previous != self._feeds.get(reading.device, ZERO_HASH):
+                    self._fail(7, f"{where} carries a reading that does not follow the one before it")
+                self._feeds[reading.device] = envelope.transaction_id
+            elif envelope.valid_until_height < block.height:
+                self._fail(7, f"{where} carries a transaction valid until {envelope.valid_until_height}")
+
+    def _check_escrow(self, state: State, height: int) -> None:
+        """What is set aside is what the open orders need, and nobody has less than nothing."""
+        needed: dict[tuple[bytes, str], int] = {}
+        for key, order in state.scan(ORDER):
+            row = state.need(INSTRUMENT, (key[0],))
+            place = (order.account, CASH if order.side == BUY else row.asset)
+            needed[place] = needed.get(place, 0) + order.escrow
+        for (account, asset), held in state.scan(BALANCE):
+            assert isinstance(account, bytes) and isinstance(asset, str), "balances are keyed by account and asset"
+            if held.free < 0 or held.escrowed != needed.pop((account, asset), 0):
+                self._fail(8, f"at height {height}: a balance of {asset} is negative or sets aside what no order needs")
+        if any(needed.values()):
+            self._fail(8, f"at height {height}: an open order has nothing set aside")
+
+    def _check_replay(self, block: Block) -> None:
+        """The same transactions under another leader's name: the state may depend on what is in the block alone."""
+        header = block.header
+        built = build_block(
+            self._replay.context,
+            self._replay.final,
+            [decode_transaction(raw) for raw in block.transactions],
+            view=header.view,
+            leader=(header.leader + 1) % len(self.genesis.committee),
+            time_ms=header.time_ms,
+            certificate=block.parent_certificate,
+            bytes_max=2 * sum(len(raw) for raw in block.transactions) + 1_000,
+        )
+        if built.header.tx_root != header.tx_root:
+            self._fail(10, f"height {header.height} carries what a replay does not take")
+        if (built.header.state_root, built.header.receipts_root) != (header.state_root, header.receipts_root):
+            self._fail(10, f"height {header.height} has another state when it is replayed from block 0")
+        peaks = history.append(self._replay.final.peaks, block.hash)
+        self._replay.finalize(Executed(header, block.hash, built.state, peaks, built.events, block))

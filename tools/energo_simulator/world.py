@@ -10,7 +10,7 @@ import hashlib
 import heapq
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ledger.base.crypto import SIGNATURE_BYTES, ZERO_HASH, Scheme
@@ -33,8 +33,8 @@ from ledger.simplex.effects import Now
 from ledger.state.tables import ACCOUNT, FEED
 
 from .checker import Checker, Violation
-from .node import Crash, Node
-from .villains import Equivocator
+from .node import MATCHERS, Crash, Node
+from .villains import Equivocator, Forger
 
 SLOT_MS = 1_500
 ORIGIN_MS = 1_700_000_000_000
@@ -72,8 +72,26 @@ class Faults:
     crash: int = 0  # per ten thousand steps of a node
     blackout: bool = False
     equivocators: int = 0
+    forgers: int = 0
     skew_ms: int = 50
     clockless: int = 0  # members without a trusted clock
+
+
+def _swarm(rng: random.Random, villains: int) -> Faults:
+    """Every kind of fault is off in many worlds, so that the others show what they do alone."""
+    faults = Faults(
+        loss=rng.choice((0, 0, 50, 300)),
+        duplicate=rng.choice((0, 100, 300)),
+        delay_ms_max=rng.choice((10, 100, 400, 1_500)),
+        partitions=rng.random() < 0.5,
+        crash=rng.choice((0, 0, 10, 40)),
+        blackout=rng.random() < 0.3,
+        equivocators=villains if rng.random() < 0.5 else 0,
+        skew_ms=rng.choice((0, 50, 300)),
+        clockless=rng.choice((0, 0, 1)),
+    )
+    forge = rng.random() < 0.4
+    return replace(faults, equivocators=0, forgers=faults.equivocators) if forge else faults
 
 
 SCENARIOS: dict[str, Callable[[random.Random, int], Faults]] = {
@@ -83,17 +101,8 @@ SCENARIOS: dict[str, Callable[[random.Random, int], Faults]] = {
     "crash": lambda rng, f: Faults(crash=rng.choice((5, 20, 60)), delay_ms_max=50),
     "blackout": lambda rng, f: Faults(blackout=True, crash=5, delay_ms_max=50),
     "equivocator": lambda rng, f: Faults(equivocators=f, delay_ms_max=200, loss=rng.randrange(100)),
-    "swarm": lambda rng, f: Faults(
-        loss=rng.choice((0, 0, 50, 300)),
-        duplicate=rng.choice((0, 100, 300)),
-        delay_ms_max=rng.choice((10, 100, 400, 1_500)),
-        partitions=rng.random() < 0.5,
-        crash=rng.choice((0, 0, 10, 40)),
-        blackout=rng.random() < 0.3,
-        equivocators=f if rng.random() < 0.5 else 0,
-        skew_ms=rng.choice((0, 50, 300)),
-        clockless=rng.choice((0, 0, 1)),
-    ),
+    "forger": lambda rng, f: Faults(forgers=f, partitions=True, delay_ms_max=100),
+    "swarm": _swarm,
 }
 
 
@@ -120,14 +129,15 @@ class World:
         self.genesis = self._genesis(count)
         committee = self.genesis.committee
         self.homes = sorted(self.genesis.homes, key=lambda home: committee.index(home.node_key))
-        bad = set(self.rng.sample(range(count), self.faults.equivocators))
+        bad = set(self.rng.sample(range(count), self.faults.equivocators + self.faults.forgers))
         self.honest = set(range(count)) - bad
-        self.checker = Checker(self.genesis, self.scheme, self.honest)
+        self.checker = Checker(self.genesis, self.scheme, self.honest, MATCHERS)
         self.now_ms = ORIGIN_MS - 5_000
         self.begin_ms = self.now_ms
         self.nodes: list[Node] = []
         for number, home in enumerate(self.homes):
-            kind = Equivocator if number in bad else Node
+            villain = Forger if self.faults.forgers else Equivocator
+            kind = villain if number in bad else Node
             crash = 0 if number in bad else self.faults.crash
             seed_bytes = self._seed(f"{home.name} node")
             self.nodes.append(
@@ -142,6 +152,8 @@ class World:
                     crash,
                 )
             )
+            if isinstance(node := self.nodes[-1], Forger):
+                node.owner_seed = self._seed(f"{home.name} owner")
         self.skews = [self.rng.randint(-self.faults.skew_ms, self.faults.skew_ms) for _ in range(count)]
         self.clockless = set(self.rng.sample(range(count), min(self.faults.clockless, self.faulty_max)))
         self.cut_off: set[int] = set()

@@ -1,0 +1,426 @@
+"""Bugs on purpose, each a change that the tests make to the running code, and what notices it. The product carries no switches.
+
+A bug is planted by replacing functions of the real rooms for a while. `search` then runs worlds of the simulator from seed 1 on, or
+another test, until something notices; it must be the thing that the table names, within the stated number of seeds.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from energo_simulator import node as simulated
+from energo_simulator import world
+from energo_simulator.checker import Violation
+from energo_simulator.disk import Disk, Log
+from energo_simulator.villains import OLD_CHAIN
+from energo_simulator.world import World
+from ledger.base.crypto import ED25519, Scheme
+from ledger.base.errors import InvalidBlock, InvalidTransaction
+from ledger.base.intents import CHAIN_PREFIX_BYTES, Envelope, Reading
+from ledger.gossip import sync
+from ledger.node import core, transport
+from ledger.simplex import machine, messages
+from ledger.simplex.bodies import Bodies
+from ledger.simplex.effects import Now, ProposalToSign, VoteToSign
+from ledger.simplex.messages import Certificate, Kind, Vote, decode_certificate
+from ledger.simplex.view import View
+from ledger.simplex.work import has_work
+from ledger.state import transition
+from ledger.state.blocks import Block, Header, decode_block
+from ledger.state.origin import genesis_block
+from ledger.state.rules import balances
+from ledger.state.state import State
+from ledger.state.tables import CASH, Balance
+from ledger.wallet.guard import Guard
+from tests.ledger.node.test_transport import test_a_proof_without_the_key_does_not_pass as link_without_the_key
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+Patch = pytest.MonkeyPatch
+
+
+@dataclass(frozen=True)
+class Found:
+    """What noticed, and in which seed's world (1: the first)."""
+
+    seeds: int
+    what: str
+
+
+Search = Callable[[int], Found | None]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """`plant` changes the running code; `search(bound)` looks for what `noticed` names, within `seeds` seeds."""
+
+    name: str
+    change: str
+    plant: Callable[[Patch], None]
+    noticed: str  # what the message of the one who notices has in it
+    seeds: int
+    search: Search
+
+    def find(self) -> Found | None:
+        """Plant it, look, and take it out again."""
+        with pytest.MonkeyPatch.context() as patch:
+            self.plant(patch)
+            return self.search(self.seeds)
+
+
+NOT_THERE_YET = (
+    ("evidence window short", "double votes are noted, not yet carried by blocks"),
+    ("no key confirmation", "joining with a code (SPAKE2) does not exist"),
+    ("used token after credit", "there are no prepaid tokens"),
+)
+
+
+def worlds(scenario: str, *, nodes: int = 4, byzantine: int | None = None) -> Search:
+    """Worlds of this scenario from seed 1 on."""
+
+    def search(bound: int) -> Found | None:
+        for seed in range(1, bound + 1):
+            try:
+                World(seed, nodes=nodes, byzantine=byzantine, scenario=scenario).run()
+            except (Violation, AssertionError) as violation:
+                return Found(seed, str(violation))
+        return None
+
+    return search
+
+
+def one_test(test: Callable[[], None], name: str) -> Search:
+    """A test of another room, which takes no seeds."""
+
+    def search(bound: int) -> Found | None:
+        try:
+            test()
+        except (AssertionError, pytest.fail.Exception):
+            return Found(1, name)
+        return None
+
+    return search
+
+
+def three_hash_seeds(name: str) -> Search:
+    """The same seed's world in three processes, whose sets are ordered differently."""
+
+    def search(bound: int) -> Found | None:
+        for seed in range(1, bound + 1):
+            if len(traces(name, seed)) > 1:
+                return Found(seed, "trace: it differs between hash seeds")
+        return None
+
+    return search
+
+
+def traces(name: str, seed: int) -> set[str]:
+    """The traces of a seed's calm world under three hash seeds, with this bug planted (none: empty)."""
+    found = set()
+    for hash_seed in "123":
+        command = [sys.executable, "-m", "tests.sim_mutants", "--trace", str(seed), "--planted", name]
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join((".", "tools"))}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+        found.add(done.stdout)
+    return found
+
+
+# ---- the disk
+
+
+def send_before_log(patch: Patch) -> None:
+    sign, drain = simulated.Node._sign, simulated.Node.drain
+    late: dict[int, list[bytes]] = {}
+
+    def sign_first(self: simulated.Node, request: VoteToSign | ProposalToSign, now: Now) -> None:
+        kept, self.disk.votes = self.disk.votes, Log()
+        sign(self, request, now)
+        late.setdefault(self.number, []).extend(self.disk.votes.durable)
+        self.disk.votes = kept
+
+    def write_afterwards(self: simulated.Node, now: Now) -> None:
+        drain(self, now)
+        self.disk.votes.durable += late.pop(self.number, [])
+
+    patch.setattr(simulated.Node, "_sign", sign_first)
+    patch.setattr(simulated.Node, "drain", write_afterwards)
+
+
+def no_fsync(patch: Patch) -> None:
+    patch.setattr(Log, "sync", lambda self: None)
+
+
+def boot_from_block_0(patch: Patch) -> None:
+    patch.setattr(Disk, "final", lambda self: (genesis_block(self.genesis), None))
+
+
+# ---- the votes
+
+
+def quorum_2f(patch: Patch) -> None:
+    for module in (messages, machine):
+        patch.setattr(module, "quorum", lambda members: 2 * messages.faulty_max(members))
+
+
+def votes_count_twice(patch: Patch) -> None:
+    tally = View.tally
+
+    def twice(self: View, kind: Kind) -> dict[bytes, list[Vote]]:
+        return {block_hash: votes + votes for block_hash, votes in tally(self, kind).items()}
+
+    patch.setattr(View, "tally", twice)
+
+
+def _allow_all(self: Guard, kind: int, epoch: int, view: int, block_hash: bytes) -> None:
+    return None
+
+
+def forgetful_signer(patch: Patch) -> None:
+    patch.setattr(Guard, "check", _allow_all)
+    patch.setattr(machine.Machine, "recover", lambda self, records, now: self.progress(now))
+
+
+def notarize_after_nullify(patch: Patch) -> None:
+    notarize = machine.Machine._notarize
+
+    def careless(self: machine.Machine, view: View, now: Now) -> None:
+        nullified, view.own.nullified = view.own.nullified, False
+        notarize(self, view, now)
+        view.own.nullified |= nullified
+
+    patch.setattr(machine.Machine, "_notarize", careless)
+    patch.setattr(Guard, "check", _allow_all)
+
+
+def finalize_after_nullify(patch: Patch) -> None:
+    def careless(self: machine.Machine, view: View, notarization: Certificate, now: Now) -> None:
+        if view.own.finalized is None:
+            self._vote(view, Kind.FINALIZE, notarization.block_hash, now)
+
+    patch.setattr(machine.Machine, "_finalize", careless)
+    patch.setattr(Guard, "check", _allow_all)
+
+
+def unchecked_votes(patch: Patch) -> None:
+    sign = simulated.Node._sign
+
+    def forge(self: simulated.Node, request: VoteToSign | ProposalToSign, now: Now) -> None:
+        honest = self.scheme
+        self.scheme = type(honest)(honest.public, lambda seed, message: bytes(64), honest.verify)
+        sign(self, request, now)
+        self.scheme = honest
+
+    patch.setattr(machine, "vote_is_valid", lambda *arguments: True)
+    patch.setattr(machine, "certificate_is_valid", lambda *arguments: True)
+    patch.setattr(simulated.Node, "_sign", forge)
+
+
+# ---- the blocks
+
+
+def _unequal(patch: Patch, ignored: str) -> None:
+    same = transition._same
+
+    def careless(what: str, found: object, expected: object) -> None:
+        if what != ignored:
+            same(what, found, expected)
+
+    patch.setattr(transition, "_same", careless)
+
+
+def height_unchecked(patch: Patch) -> None:
+    _unequal(patch, "height")
+
+
+def root_unchecked(patch: Patch) -> None:
+    _unequal(patch, "state_root")
+
+
+def finalization_of_another(patch: Patch) -> None:
+    def careless(answer: sync.Range, parent_hash: bytes) -> tuple[list[Block], Certificate]:
+        return [decode_block(raw) for raw in answer.blocks], decode_certificate(answer.certificate)
+
+    patch.setattr(core, "check_range", careless)
+
+
+def link_proof_unread(patch: Patch) -> None:
+    patch.setattr(transport, "ED25519", Scheme(ED25519.public, ED25519.sign, lambda key, proof, message: True))
+
+
+def future_stamps(patch: Patch) -> None:
+    honest = messages.block_time_ms
+    patch.setattr(Bodies, "check_time", lambda self, block, certificate: None)
+    patch.setattr(machine, "block_time_ms", lambda *arguments: honest(*arguments) + 3_600_000)
+
+
+def local_clock(patch: Patch) -> None:
+    guarded, check_time = World._guarded, Bodies.check_time
+    clock_ms = [0]
+
+    def look(self: World, number: int, action: Callable[[], None]) -> None:
+        clock_ms[0] = self.now_ms + self.skews[number]
+        guarded(self, number, action)
+
+    def judge(self: Bodies, block: Block, certificate: Certificate | None) -> None:
+        check_time(self, block, certificate)
+        if block.transactions and block.header.time_ms < clock_ms[0] - 2_000:
+            raise InvalidBlock("block time", block.header.time_ms, "a younger one")
+
+    patch.setattr(World, "_guarded", look)
+    patch.setattr(Bodies, "check_time", judge)
+
+
+def never_sleeping(patch: Patch) -> None:
+    """Each view opens before its predecessor is final: empty blocks follow one another for ever."""
+    late_ms = world.FAULTS_MS - 3_000  # the street wakes once more by then, and a short while is enough to see it
+    patch.setattr(world, "QUIET_FROM_MS", 0)
+    patch.setattr(world, "QUIET_MS", 500)
+    patch.setattr(machine, "has_work", lambda at: (at.now_ms > late_ms and not at.tip_is_final) or has_work(at))
+
+
+# ---- the rules
+
+
+def _admit_also(patch: Patch, *codes: str, expired_by: int | None = None) -> None:
+    honest = transition.check_admissible
+
+    def careless(state: State, envelope: Envelope, *, height: int, time_ms: int) -> None:
+        try:
+            honest(state, envelope, height=height, time_ms=time_ms)
+        except InvalidTransaction as error:
+            far = expired_by is not None and envelope.valid_until_height + expired_by < height
+            if error.code not in codes or isinstance(envelope.intent, Reading) or far:
+                raise
+
+    patch.setattr(transition, "check_admissible", careless)
+
+
+def nonce_unchecked(patch: Patch) -> None:
+    _admit_also(patch, "known", "gap")
+
+
+def expiry_off_by_one(patch: Patch) -> None:
+    _admit_also(patch, "expired", expired_by=1)
+
+
+def old_chain(patch: Patch) -> None:
+    honest = transition.verify_signature
+
+    def careless(context: transition.Context, envelope: Envelope) -> None:
+        old = envelope.chain_prefix == OLD_CHAIN[:CHAIN_PREFIX_BYTES]
+        message = envelope.signing_bytes(OLD_CHAIN)
+        if not (old and context.scheme.verify(envelope.sender, envelope.signature, message)):
+            honest(context, envelope)
+
+    patch.setattr(transition, "verify_signature", careless)
+
+
+def unchecked_transactions(patch: Patch) -> None:
+    def careless(context: transition.Context, envelope: Envelope) -> None:
+        if envelope.chain_prefix != context.chain_id[:CHAIN_PREFIX_BYTES]:
+            raise InvalidTransaction("wrong_chain", "the transaction was made for another street's ledger")
+
+    patch.setattr(transition, "verify_signature", careless)
+
+
+def rounding_to_the_proposer(patch: Patch) -> None:
+    header = transition._Run.header
+
+    def round_down(
+        self: transition._Run, *, view: int, leader: int, transactions: tuple[bytes, ...], certificate: bytes
+    ) -> Header:
+        genesis = self.context.genesis
+        key = genesis.committee[leader]
+        home = next(home for home in genesis.homes if home.node_key == key)
+        grid = genesis.accounts["grid"]
+        rest = balances.free(self.state, grid, CASH) % 10_000
+        balances.move(self.state, grid, genesis.accounts[home.name], CASH, rest)
+        return header(self, view=view, leader=leader, transactions=transactions, certificate=certificate)
+
+    patch.setattr(transition._Run, "header", round_down)
+
+
+def overflow_wraps(patch: Patch) -> None:
+    def wrapped(state: State, account: bytes, asset: str, amount: int) -> None:
+        old = balances.balance(state, account, asset)
+        balances._set(state, account, asset, Balance((old.free - amount) % 2**63, old.escrowed))
+
+    patch.setattr(balances, "debit", wrapped)
+
+
+def money_from_nothing(patch: Patch) -> None:
+    honest, built = balances.credit, world.World.run
+
+    def generous(state: State, account: bytes, asset: str, amount: int) -> None:
+        honest(state, account, asset, amount + (1 if amount > 1 else 0))
+
+    def run(self: World) -> str:  # only the block's own credits: the genesis is minted with the honest function
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(balances, "credit", generous)
+            return built(self)
+
+    patch.setattr(World, "run", run)
+
+
+def sets_in_their_order(patch: Patch) -> None:
+    finish = transition._Run.finish
+
+    def unordered(self: transition._Run) -> None:
+        finish(self)
+        self.events = list(set(self.events))
+
+    patch.setattr(transition._Run, "finish", unordered)
+
+
+LINK_TEST = "tests/ledger/node/test_transport.py::test_a_proof_without_the_key_does_not_pass"
+
+PLANTED = [
+    Planted("send before log", "a signed vote is written down after it was sent", send_before_log, "check 6:", 1,
+            worlds("calm")),
+    Planted("fsync skipped", "sync of the journals does nothing", no_fsync, "check 6:", 1, worlds("calm")),
+    Planted("counter reset at boot", "a node starts at block 0, whatever its disk holds", boot_from_block_0,
+            "check 11:", 3, worlds("crash")),
+    Planted("quorum 2f", "2f votes make a certificate", quorum_2f, "check 2:", 5, worlds("equivocator")),
+    Planted("duplicate votes counted", "each vote is tallied twice", votes_count_twice, "check 5:", 1, worlds("calm")),
+    Planted("forgetful signer", "neither guard nor journal remembers a vote after a crash", forgetful_signer,
+            "check 4:", 40, worlds("crash")),
+    Planted("stale lock", "NOTARIZE in a view that this member nullified", notarize_after_nullify, "check 4:", 20,
+            worlds("loss")),
+    Planted("unlock on timeout", "FINALIZE in a view that this member nullified", finalize_after_nullify, "check 4:",
+            30, worlds("loss")),
+    Planted("votes' signatures unchecked", "votes carry zeros and nobody looks", unchecked_votes, "check 5:", 1,
+            worlds("calm")),
+    Planted("no height check", "a header's height is not compared", height_unchecked, "check 1:", 5, worlds("forger")),
+    Planted("state root not compared", "a header's state root is not compared", root_unchecked, "check 10:", 5,
+            worlds("forger")),
+    Planted("proof not compared: blocks", "a range's finalization may be of another block", finalization_of_another,
+            "check 1:", 5, worlds("forger")),
+    Planted("proof not compared: link", "the proof of who is at the other end is not read", link_proof_unread,
+            LINK_TEST, 1, one_test(link_without_the_key, LINK_TEST)),
+    Planted("future stamps", "a leader adds an hour to block time, nobody compares", future_stamps, "check 15:", 2,
+            worlds("calm")),
+    Planted("local clock in validity", "a block 2 s behind the local clock is invalid for ever", local_clock, "check 12:", 3,
+            worlds("partition")),
+    Planted("never sleeping", "an unfinal ancestor is work at once", never_sleeping, "check 13:", 1, worlds("calm")),
+    Planted("nonce not checked", "used and later nonces are admitted", nonce_unchecked, "carries nonce", 10,
+            worlds("forger")),
+    Planted("expiry off by one", "admitted one height after its end", expiry_off_by_one, "valid until", 10,
+            worlds("forger")),
+    Planted("old chain id accepted", "transactions of the ledger before count", old_chain, "of another chain", 5,
+            worlds("forger")),
+    Planted("transactions' signatures unchecked", "nobody looks at them", unchecked_transactions,
+            "a signature that does not hold", 5, worlds("forger")),
+    Planted("rounding to the proposer", "what the grid has below 0.0001 goes to the leader",
+            rounding_to_the_proposer, "check 10:", 1, worlds("calm", byzantine=0)),
+    Planted("overflow wraps", "a debit wraps around at 2^63 instead of being refused", overflow_wraps, "supply", 5,
+            worlds("calm")),
+    Planted("money from nothing", "each credit adds a unit", money_from_nothing, "supply", 1, worlds("calm")),
+    Planted("iterate a set", "a block's events in the order of a set", sets_in_their_order, "trace", 1,
+            three_hash_seeds("iterate a set")),
+]  # fmt: skip
