@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,13 @@ from ledger.state.rules import balances
 from ledger.state.state import State
 from ledger.state.tables import CASH, Balance
 from ledger.wallet.guard import Guard
+from ledger.wallet.journal import DurableLog
 from tests.ledger.node.test_transport import test_a_proof_without_the_key_does_not_pass as link_without_the_key
+from tests.ledger.simplex.test_machine import (
+    test_f_plus_one_nullifies_are_joined_at_once_and_one_alone_is_not_work as joins_f_plus_one,
+)
+from tests.ledger.wallet import test_guard as guard_tests
+from tests.ledger.wallet.test_durable_log import test_what_was_appended_is_synced_before_append_returns as syncs
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 Patch = pytest.MonkeyPatch
@@ -108,6 +115,12 @@ def one_test(test: Callable[[], None], name: str) -> Search:
     return search
 
 
+def a_vote_on_disk() -> None:
+    """The wallet's own test, in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        guard_tests.test_a_vote_is_on_disk_before_its_signature_is_given(Path(folder))
+
+
 def three_hash_seeds(name: str) -> Search:
     """The same seed's world in three processes, whose sets are ordered differently."""
 
@@ -154,6 +167,21 @@ def send_before_log(patch: Patch) -> None:
 
 def no_fsync(patch: Patch) -> None:
     patch.setattr(Log, "sync", lambda self: None)
+
+
+def write_at_the_next_append(patch: Patch) -> None:
+    append = DurableLog.append
+    held: list[bytes] = []
+
+    def late(self: DurableLog, payloads: Sequence[bytes]) -> None:
+        append(self, list(held))
+        held[:] = payloads
+
+    patch.setattr(DurableLog, "append", late)
+
+
+def no_fsync_in_the_real_log(patch: Patch) -> None:
+    patch.setattr(DurableLog, "_sync", lambda self: None)
 
 
 def boot_from_block_0(patch: Patch) -> None:
@@ -205,6 +233,17 @@ def finalize_after_nullify(patch: Patch) -> None:
 
     patch.setattr(machine.Machine, "_finalize", careless)
     patch.setattr(Guard, "check", _allow_all)
+
+
+def nobody_joins(patch: Patch) -> None:
+    time_out = machine.Machine._time_out
+
+    def alone(self: machine.Machine, view: View, now: Now) -> None:
+        held, view.votes[Kind.NULLIFY] = view.votes[Kind.NULLIFY], {}
+        time_out(self, view, now)
+        view.votes[Kind.NULLIFY] = held | view.votes[Kind.NULLIFY]
+
+    patch.setattr(machine.Machine, "_time_out", alone)
 
 
 def unchecked_votes(patch: Patch) -> None:
@@ -378,12 +417,19 @@ def sets_in_their_order(patch: Patch) -> None:
     patch.setattr(transition._Run, "finish", unordered)
 
 
+LOG_TEST = "tests/ledger/wallet/test_durable_log.py::test_what_was_appended_is_synced_before_append_returns"
+VOTE_TEST = "tests/ledger/wallet/test_guard.py::test_a_vote_is_on_disk_before_its_signature_is_given"
+JOIN_TEST = "tests/ledger/simplex/test_machine.py::" + joins_f_plus_one.__name__
 LINK_TEST = "tests/ledger/node/test_transport.py::test_a_proof_without_the_key_does_not_pass"
 
 PLANTED = [
     Planted("send before log", "a signed vote is written down after it was sent", send_before_log, "check 6:", 1,
             worlds("calm")),
+    Planted("send before log: the real signer", "a signature is given and its record written with the next one",
+            write_at_the_next_append, VOTE_TEST, 1, one_test(a_vote_on_disk, VOTE_TEST)),
     Planted("fsync skipped", "sync of the journals does nothing", no_fsync, "check 6:", 1, worlds("calm")),
+    Planted("fsync skipped: the real log", "the file is written and not synced", no_fsync_in_the_real_log, LOG_TEST, 1,
+            one_test(syncs, LOG_TEST)),
     Planted("counter reset at boot", "a node starts at block 0, whatever its disk holds", boot_from_block_0,
             "check 11:", 3, worlds("crash")),
     Planted("quorum 2f", "2f votes make a certificate", quorum_2f, "check 2:", 5, worlds("equivocator")),
@@ -394,6 +440,8 @@ PLANTED = [
             worlds("loss")),
     Planted("unlock on timeout", "FINALIZE in a view that this member nullified", finalize_after_nullify, "check 4:",
             30, worlds("loss")),
+    Planted("nobody joins", "f+1 NULLIFY of others are no reason to nullify", nobody_joins, JOIN_TEST, 1,
+            one_test(joins_f_plus_one, JOIN_TEST)),
     Planted("votes' signatures unchecked", "votes carry zeros and nobody looks", unchecked_votes, "check 5:", 1,
             worlds("calm")),
     Planted("no height check", "a header's height is not compared", height_unchecked, "check 1:", 5, worlds("forger")),
