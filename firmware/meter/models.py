@@ -6,6 +6,7 @@ the binary fraction that it is. Refuses tables with unknown keys, values that ov
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,6 +31,7 @@ REGISTERS_PER_READ_MAX: Final = 60
 ADDRESS_MAX: Final = 65_535
 MILLI: Final = 1_000
 
+_DECIMAL: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?", re.ASCII)  # no exponent: 1e999999999 takes all memory
 _FORMATS: Final = {
     "int16": ">h",
     "uint16": ">H",
@@ -187,7 +189,7 @@ def _kind(text: str) -> str:
 
 
 def _factor(text: str) -> Fraction:
-    factor = Fraction(text) if "/" not in text else Fraction(0)
+    factor = Fraction(text) if _DECIMAL.fullmatch(text) else Fraction(0)
     if factor <= 0:
         raise ValueError(f"{text!r} is not a decimal number above 0")
     return factor

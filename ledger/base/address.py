@@ -30,8 +30,8 @@ def _expand(prefix: str) -> list[int]:
 
 def bech32m_decode(text: str) -> tuple[str, list[int]]:
     """Prefix and 5-bit groups of a Bech32m string. Raises `DecodeError`."""
-    if len(text) > _TEXT_MAX or text not in (text.lower(), text.upper()):
-        raise DecodeError("not a Bech32m address: too long, or capitals and small letters are mixed")
+    if len(text) > _TEXT_MAX or not text.isascii() or text not in (text.lower(), text.upper()):
+        raise DecodeError("not a Bech32m address: too long, not ASCII, or capitals and small letters are mixed")
     prefix, separator, body = text.lower().rpartition("1")
     if not separator or not prefix or len(body) < 6 or any(c not in _CHARSET for c in body):
         raise DecodeError("not a Bech32m address: it has other characters than an address has")

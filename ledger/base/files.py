@@ -47,6 +47,8 @@ from .limits import (
 
 T = TypeVar("T")
 
+SHOWN_MAX = 80  # characters of a wrong value in a message
+
 SETTLING_NUMBERS = (int(Role.CONNECTION), int(Role.GENERATOR), int(Role.POOL))
 
 
@@ -70,14 +72,14 @@ class Table:
             return default
         value = self._values[key]
         if type(value) is not kind:
-            raise self.error(key, f"is {value!r}; it must be of type {kind.__name__}")
+            raise self.error(key, f"is {_shown(value)}; it must be of type {kind.__name__}")
         return value
 
     def integer(self, key: str, lowest: int, highest: int, default: int | None = None) -> int:
         """An integer within bounds. Raises `ConfigError`."""
         value = self.take(key, int, default)
         if not lowest <= value <= highest:
-            raise self.error(key, f"is {value}; it must lie between {lowest} and {highest}")
+            raise self.error(key, f"is {_shown(value)}; it must lie between {lowest} and {highest}")
         return value
 
     def parsed(self, key: str, parse: Callable[[str], T], default: str | None = None) -> T:
@@ -97,7 +99,10 @@ class Table:
 
     def file(self, key: str, default: str | None = None) -> Path:
         """A path, relative to the file that names it."""
-        return (self.path.parent / self.take(key, str, default)).resolve()
+        text = self.take(key, str, default)
+        if "\0" in text:
+            raise self.error(key, "has a zero character, which no path has")
+        return (self.path.parent / text).resolve()
 
     def table(self, key: str, *, optional: bool = False) -> Table:
         """A sub-table; an empty one if it is optional and absent."""
@@ -136,8 +141,17 @@ def load_toml(path: Path) -> Table:
             return Table(path, "", tomllib.load(file))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); check its name and rights") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # not UTF-8, not TOML, or a number of thousands of digits
         raise ConfigError(f"{path}: is not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply; write it flat") from None
+
+
+def _shown(value: object) -> str:
+    """A wrong value in a message: short, and whatever it is (Python writes no integer of thousands of digits)."""
+    if isinstance(value, int) and not -AMOUNT_MAX <= value <= AMOUNT_MAX:
+        return "a number of more than 63 bits"
+    return "a list" if isinstance(value, list) else "a table" if isinstance(value, dict) else repr(value)[:SHOWN_MAX]
 
 
 def _key(text: str) -> bytes:

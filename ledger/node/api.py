@@ -126,18 +126,21 @@ async def _pools(node: Node, request: Request) -> Any:
     return views.pools(node.core.chain.final.state, node.names)
 
 
+def transaction_of(body: bytes) -> bytes:
+    """The transaction's bytes in the body of a request. Raises `ApiError`."""
+    try:
+        return bytes.fromhex(json.loads(body)["transaction"])
+    except (ValueError, KeyError, TypeError, RecursionError):  # the last: arrays nested thousands deep
+        raise ApiError(400, "malformed", 'the body must be {"transaction": "hexadecimal digits"}') from None
+
+
 async def _submit(node: Node, request: Request) -> Any:
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > LOCAL_REQUEST_BYTES_MAX:
             raise ApiError(413, "too_large", f"a request has at most {LOCAL_REQUEST_BYTES_MAX} bytes")
-    try:
-        document = json.loads(body)
-        raw = bytes.fromhex(document["transaction"])
-    except (ValueError, KeyError, TypeError):
-        raise ApiError(400, "malformed", 'the body must be {"transaction": "hexadecimal digits"}') from None
-    transaction_id, known = node.submit(raw)
+    transaction_id, known = node.submit(transaction_of(bytes(body)))
     return {"id": transaction_id.hex(), "status": "known" if known else "pending"}
 
 

@@ -15,6 +15,7 @@ from ledger.base import codec
 from ledger.base.errors import ConfigError, DecodeError, DiskFailed, EnergoError
 from ledger.base.genesis import Genesis
 from ledger.base.intents import Reading, decode_transaction
+from ledger.base.limits import CBOR_ARRAY_MAX
 from ledger.gossip.sync import RANGE_BLOCKS_MAX, RANGE_BYTES_MAX, RANGE_HEADERS_MAX, Range, make_range
 from ledger.simplex.effects import Committed
 from ledger.simplex.messages import Certificate, decode_certificate
@@ -338,7 +339,8 @@ class Store:
 
 def decode_events(raw: bytes) -> list[Event]:
     """The events of a block as the store keeps them. Raises `DecodeError`."""
-    return [from_item(item) for item in codec.freeze(codec.decode(raw, bytes_max=EVENTS_BYTES_MAX))]
+    items = codec.want_list(codec.decode(raw, bytes_max=EVENTS_BYTES_MAX), list, length_max=CBOR_ARRAY_MAX)
+    return [from_item(item) for item in codec.freeze(items)]
 
 
 def _bytes(value: object) -> bytes:

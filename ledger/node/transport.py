@@ -49,6 +49,24 @@ class LinkFailed(EnergoError):
         self.peer = peer
 
 
+def decode_hello(raw: bytes) -> tuple[int, bytes, bytes, bytes]:
+    """A stranger's (version of the link, chain id, nonce, public key). Raises `DecodeError`."""
+    version, chain_id, nonce, peer_id = codec.want(
+        codec.decode(raw, bytes_max=HELLO_BYTES_MAX), int, bytes, bytes, bytes
+    )
+    for part in (chain_id, nonce, peer_id):
+        codec.of_length(part, HASH_BYTES, "a part of a hello")
+    return version, chain_id, nonce, peer_id
+
+
+def decode_welcome(raw: bytes) -> tuple[bool, str]:
+    """Whether a peer takes the link, and else why not, in words that can be shown. Raises `DecodeError`."""
+    welcome, words = codec.want(codec.decode(raw, bytes_max=HELLO_BYTES_MAX), bool, str)
+    if welcome != (words == "") or not words.isprintable():  # a log takes one line from a peer, not what it likes
+        raise DecodeError("a welcome has no words, and a refusal one printable line")
+    return welcome, words
+
+
 def _certificate() -> tuple[bytes, bytes, bytes]:
     """(PEM of the certificate, PEM of its key, DER of the certificate), new."""
     key = Ed25519PrivateKey.generate()
@@ -164,8 +182,7 @@ class Transport:
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 peer = await self._prove(reader, writer, dialed=True, certificate_hash=_peer_certificate(writer))
-                answer = codec.decode(await _receive(reader, HELLO_BYTES_MAX), bytes_max=HELLO_BYTES_MAX)
-                welcome, words = codec.want(answer, bool, str)
+                welcome, words = decode_welcome(await _receive(reader, HELLO_BYTES_MAX))
             if not welcome:
                 raise LinkFailed(f"{host} port {port} refused the link: {words}", peer)
         except LinkFailed:
@@ -207,10 +224,7 @@ class Transport:
         """Exchange hellos and proofs; the peer's number. Raises `LinkFailed`, `DecodeError`, a signer's error."""
         own_nonce = random_bytes(HASH_BYTES)
         await _send(writer, codec.encode((LINK_VERSION, self._chain_id, own_nonce, self._own_id)))
-        hello = codec.decode(await _receive(reader, HELLO_BYTES_MAX), bytes_max=HELLO_BYTES_MAX)
-        version, chain_id, nonce, peer_id = codec.want(hello, int, bytes, bytes, bytes)
-        for part in (chain_id, nonce, peer_id):
-            codec.of_length(part, HASH_BYTES, "a part of a hello")
+        version, chain_id, nonce, peer_id = decode_hello(await _receive(reader, HELLO_BYTES_MAX))
         if version != LINK_VERSION:
             raise LinkFailed(f"it speaks version {version} of the link, this node {LINK_VERSION}; update the older one")
         if chain_id != self._chain_id:

@@ -6,8 +6,9 @@ a person sees (slots, trades, payouts) is read from here.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from ledger.base.errors import DecodeError
 from ledger.base.units import Money, Price, Wh
 
 
@@ -230,11 +231,21 @@ def to_item(event: Event) -> tuple[object, ...]:
 
 
 def from_item(item: tuple[object, ...]) -> Event:
-    """The event of a frozen record that this ledger stored."""
-    number = item[0]
-    assert isinstance(number, int), "an event begins with its kind"
-    kind = _KINDS[number]
+    """The event of a frozen record that this ledger stored. Raises `DecodeError` where it has not the form of one."""
+    if not item or type(item[0]) is not int or not 0 <= item[0] < len(_KINDS):
+        raise DecodeError("a stored event begins with its kind")
+    kind = _KINDS[item[0]]
+    _fits(kind, item[1:])
     if kind is SlotClosed:
         slot = SlotClosed(*item[1:])  # type: ignore[arg-type]
+        if not isinstance(slot.devices, tuple):
+            raise DecodeError("a stored slot has a list of devices")
+        for device in slot.devices:
+            _fits(DeviceSlot, device)
         return slot._replace(devices=tuple(DeviceSlot(*device) for device in slot.devices))
     return kind(*item[1:])  # type: ignore[arg-type]
+
+
+def _fits(kind: Any, fields: object) -> None:
+    if not isinstance(fields, tuple) or len(fields) != len(kind._fields):
+        raise DecodeError(f"a stored {kind.__name__} has {len(kind._fields)} fields")

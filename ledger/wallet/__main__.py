@@ -19,12 +19,12 @@ from typing import Any, NoReturn
 import sdnotify
 
 from ledger.base import codec, units
-from ledger.base.crypto import ED25519, link_message
+from ledger.base.crypto import ED25519, HASH_BYTES, link_message
 from ledger.base.errors import ConfigError, DecodeError, DiskFailed, EnergoError, SignerRefused
 from ledger.base.files import FolderLock, load_genesis, load_toml
 from ledger.base.genesis import Genesis
 from ledger.base.intents import parse_intent, transaction_bytes
-from ledger.base.limits import LOCAL_REQUEST_BYTES_MAX
+from ledger.base.limits import AMOUNT_MAX, LOCAL_REQUEST_BYTES_MAX, TIME_MAX_MS
 from ledger.client import LENGTH_BYTES, socket_path
 from ledger.simplex.messages import proposal_message, vote_message
 
@@ -62,6 +62,9 @@ class Wallet:
                 return self._vote(kind, epoch, view, block_hash, time_ms)
             case ["link", int(dialed), bytes(client_nonce), bytes(server_nonce), bytes(peer), bytes(certificate_hash)]:
                 check_may_vote(role)
+                codec.in_range(dialed, 0, 1, "end of the link")
+                for part in (client_nonce, server_nonce, peer, certificate_hash):
+                    codec.of_length(part, HASH_BYTES, "a part of a link's proof")
                 message = link_message(
                     self.genesis.chain_id,
                     dialed,
@@ -83,6 +86,10 @@ class Wallet:
         signer = self.genesis.committee.index(self.node_key) if self.node_key in self.genesis.committee else None
         if signer is None:
             raise SignerRefused("not_a_member", "this home's node key has no seat in the committee")
+        codec.in_range(epoch, 0, 2**32 - 1, "epoch")
+        codec.in_range(view, 1, AMOUNT_MAX, "view")
+        codec.in_range(time_ms, 0, TIME_MAX_MS, "vote's time")
+        codec.of_length(block_hash, HASH_BYTES, "block hash")
         chain_id = self.genesis.chain_id
         if kind == PROPOSE:
             message = proposal_message(chain_id, epoch, view, block_hash)
