@@ -7,6 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SEEDS ?= 1..1000
 FUZZ_COMMANDS ?= 10000000
 FUZZ_NETWORKS ?= 100000
+FUZZ_INPUTS ?= 1000000
 C_SOURCES := $(wildcard matcher_c/*.c matcher_c/*.h matcher_c/build_matcher.py)
 METADATA := setup.py pyproject.toml
 
@@ -21,7 +22,8 @@ menu:
 	@echo 'make check   style and types alone'
 	@echo 'make sim     deterministic simulation of many seeds (SEEDS=1..1000)'
 	@echo 'make sim-mutants  plant bugs in the running code and print what notices each, and within how many seeds'
-	@echo 'make fuzz    the C against the reference on random input (FUZZ_COMMANDS=10000000 FUZZ_NETWORKS=100000)'
+	@echo 'make fuzz    the C against the reference, and every parser, on random input (FUZZ_COMMANDS=10000000'
+	@echo '             FUZZ_NETWORKS=100000 FUZZ_INPUTS=1000000)'
 	@echo 'make bench   how fast the matchers are, beside others that do the same job (some minutes)'
 	@echo 'make portability  the same results on arm64 and 32-bit ARM, under qemu-user'
 	@echo 'make sanitize  the C under sanitizers and the analyzer, and its branches counted (also part of make test)'
@@ -71,8 +73,9 @@ sim-mutants: setup $(VENV)/.stamp-development
 	$(BIN)/python -m tests.sim_mutants
 
 fuzz: setup $(VENV)/.stamp-development
-	$(BIN)/python -m tests.fuzz --commands $(FUZZ_COMMANDS) --networks $(FUZZ_NETWORKS)
+	$(BIN)/python -m tests.fuzz --commands $(FUZZ_COMMANDS) --networks $(FUZZ_NETWORKS) --inputs 0
 	$(BIN)/python -m tests.fuzz --commands $(FUZZ_COMMANDS) --networks $(FUZZ_NETWORKS) --tight
+	$(BIN)/python -m tests.fuzz --commands 0 --networks 0 --inputs $(FUZZ_INPUTS)
 
 bench: setup $(VENV)/.stamp-bench
 	$(BIN)/energoctl bench matcher

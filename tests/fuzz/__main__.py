@@ -1,4 +1,5 @@
-"""`python -m tests.fuzz`: the C against the reference on as many random commands and networks as one has time for.
+"""`python -m tests.fuzz`: the C against the reference on as many random commands and networks as one has time for, and every
+parser of bytes from outside on almost valid ones (`parsers.py`).
 
 Cases follow from seeds; a run prints its first seed, and a case that fails the command that replays it and the least that
 still fails. Exit status 1 if any did.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import secrets
 import shutil
 import subprocess
@@ -24,7 +26,9 @@ from tests.matcher_c import variants
 from . import clearing, exchange
 
 FAILURES_SHOWN = 5  # of each kind; then the run ends
-SEEDS_A_JOB = 50
+SEEDS_A_JOB = {"command": 50, "network": 50, "input": 1_000}
+MEMORY_BYTES_MAX = 4 * 2**30  # of a process that parses: a length that is believed ends in MemoryError
+SHOWN_BYTES = 4_096
 BAR = 40
 
 
@@ -52,7 +56,36 @@ def clearing_failure(seed: int) -> str | None:
     return f"{wrong}\n  least: {least}\n  there: {clearing.difference(least)}"
 
 
-KINDS: dict[str, Callable[[int], str | None]] = {"command": exchange_failure, "network": clearing_failure}
+def input_failure(seed: int) -> str | None:
+    """What is wrong with what a parser does with the input of a seed, shortened, or None."""
+    from . import mutate, parsers  # the build with small thresholds has no ledger beside it
+
+    parser, data = parsers.make_case(seed)
+    found = parsers.wrong(parser, data)
+    if found is None:
+        return None
+    kind = found.partition(":")[0]
+    least = mutate.shrunk(data, lambda shorter: (parsers.wrong(parser, shorter) or "").partition(":")[0] == kind)
+    return f"{parser.name}: {found}\n  least: {len(least)} bytes, --input {parser.name} {least[:SHOWN_BYTES].hex()}"
+
+
+def replay(name: str, text: str) -> str | None:
+    """What is wrong with what a parser does with the bytes of a hexadecimal text, or of a file that is named so."""
+    from . import parsers
+
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        data = Path(text).read_bytes()
+    return parsers.wrong(parsers.BY_NAME[name], data)
+
+
+KINDS: dict[str, Callable[[int], str | None]] = {
+    "command": exchange_failure,
+    "network": clearing_failure,
+    "input": input_failure,
+}
+AGREED = {"input": "each taken or refused as it should be"}
 
 
 def run_seeds(kind: str, first: int, count: int) -> list[tuple[int, str]]:
@@ -70,9 +103,11 @@ def run_seeds(kind: str, first: int, count: int) -> list[tuple[int, str]]:
 
 def run_all(kind: str, first: int, cases: int, processes: int) -> Iterator[tuple[int, list[tuple[int, str]]]]:
     """(cases done, failures) as they come, over several processes."""
-    jobs = [(start, min(SEEDS_A_JOB, first + cases - start)) for start in range(first, first + cases, SEEDS_A_JOB)]
+    step = SEEDS_A_JOB[kind]
+    jobs = [(start, min(step, first + cases - start)) for start in range(first, first + cases, step)]
     done = 0
-    with ProcessPoolExecutor(processes) as pool:
+    limit = (resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+    with ProcessPoolExecutor(processes, initializer=resource.setrlimit, initargs=limit) as pool:
         waiting = [pool.submit(run_seeds, kind, start, count) for start, count in jobs]
         try:
             for (_, count), job in zip(jobs, waiting, strict=True):
@@ -101,7 +136,7 @@ def fuzz(kind: str, amount: int, each: int, first: int, processes: int) -> bool:
     if sys.stderr.isatty():
         print(file=sys.stderr)
     took = time.monotonic() - begun
-    verdict = f"{failed} failed" if failed else "C and reference agree"
+    verdict = f"{failed} failed" if failed else AGREED.get(kind, "C and reference agree")
     print(f"{cases * each:,} {kind}s from seed {first} in {took:.0f} s: {verdict}", flush=True)
     return not failed
 
@@ -121,6 +156,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--commands", type=int, default=10_000_000, help="of order streams")
     parser.add_argument("--networks", type=int, default=100_000)
+    parser.add_argument("--inputs", type=int, default=1_000_000, help="of parsers")
+    parser.add_argument("--input", nargs=2, metavar=("PARSER", "HEX|FILE"), help="replay one input of a parser")
+    parser.add_argument("--write-corpus", action="store_true", help="write the parsers' samples anew")
     parser.add_argument("--seed", type=int, help="the first; drawn if not given")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--tight", action="store_true", help="build the C with small thresholds, and run on that")
@@ -128,16 +166,30 @@ def main() -> int:
         parser.add_argument(f"--{kind}-seed", type=int, metavar="S", help="replay one case")
     given = parser.parse_args()
     if given.tight:
-        return run_tight([argument for argument in sys.argv[1:] if argument != "--tight"])
+        return run_tight([argument for argument in sys.argv[1:] if argument != "--tight"] + ["--inputs", "0"])
+    if given.write_corpus:
+        from . import samples
+
+        print(f"{samples.write(Path(__file__).parent / 'corpus'):,} bytes written")
+        return 0
+    if given.input:
+        wrong = replay(*given.input)
+        print(f"{given.input[0]}: {wrong or AGREED['input']}")
+        return int(wrong is not None)
     for kind, failure in KINDS.items():
         seed = getattr(given, f"{kind}_seed")
         if seed is not None:
             wrong = failure(seed)
-            print(f"{kind} seed {seed}: {wrong or 'C and reference agree'}")
+            print(f"{kind} seed {seed}: {wrong or AGREED.get(kind, 'C and reference agree')}")
             return int(wrong is not None)
     first = secrets.randbelow(2**40) if given.seed is None else given.seed
-    fine = fuzz("command", given.commands, exchange.COMMANDS_A_CASE, first, given.processes)
-    return int(not (fuzz("network", given.networks, 1, first, given.processes) and fine))
+    amounts = (
+        ("command", given.commands, exchange.COMMANDS_A_CASE),
+        ("network", given.networks, 1),
+        ("input", given.inputs, 1),
+    )
+    fine = [fuzz(kind, amount, each, first, given.processes) for kind, amount, each in amounts if amount]
+    return int(not all(fine))
 
 
 if __name__ == "__main__":

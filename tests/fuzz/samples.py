@@ -1,0 +1,527 @@
+"""The corpus: what each parser must take, built by the project's own encoders, and what it must refuse, one thing wrong in each.
+
+`python -m tests.fuzz --write-corpus` writes it; all of it follows from names, so that it comes out the same on every machine.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any, Final
+
+import matcher_c
+from firmware.meter import models
+from ledger.base import codec
+from ledger.base.address import PREFIX, bech32m_encode, format_address
+from ledger.base.crypto import LINK_VERSION, ZERO_HASH, sha256
+from ledger.base.intents import CancelOrder, Commit, PlaceOrder, Redeem, SetLimits, Transfer
+from ledger.gossip import frames
+from ledger.gossip.flood import Have, Transaction, Want
+from ledger.gossip.sync import RangeRequest, make_range
+from ledger.simplex import records
+from ledger.simplex.effects import ProposalToSign, VoteToSign
+from ledger.simplex.messages import (
+    BodyRequest,
+    CertificateRequest,
+    Kind,
+    Proposal,
+    Status,
+    Vote,
+    certificate_of,
+    encode_vote,
+)
+from ledger.state.events import to_item
+from ledger.wallet import journal
+from ledger.wallet.guard import Signed
+from matcher_c import pack_commands
+from tests.ledger.genesis_text import genesis_toml
+from tests.ledger.streets import ORIGIN_MS, Ledger, street
+
+from .mutate import deep, head
+
+Samples = dict[str, bytes]  # by file name
+
+HASH: Final = sha256(b"sample")
+BOOT: Final = bytes(range(8))
+CBOR_BOMBS: Final[Samples] = {
+    "refused-empty": b"",
+    "refused-deep": b"\x81" * 4_000,
+    "refused-long-array": b"\x9b" + b"\xff" * 8,
+    "refused-long-bytes": b"\x5a\xff\xff\xff\xff" + bytes(9),
+    "refused-long-text": b"\x7b\x7f" + b"\xff" * 7,
+    "refused-map": b"\xa1\x00\x00",
+    "refused-endless": b"\x9f\x00\xff",
+}
+
+
+def write(folder: Path) -> int:
+    """The whole corpus, anew; how many bytes it has."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    written = 0
+    for name, files in corpus().items():
+        (folder / name).mkdir(parents=True)
+        for file, data in files.items():
+            (folder / name / file).write_bytes(data)
+            written += len(data)
+    (folder / ".gitattributes").write_text("* -text\n")  # no line ends are changed on the way
+    return written
+
+
+def corpus() -> dict[str, Samples]:
+    """The samples of every parser."""
+    return _chain() | _wallet() | _plain() | _texts() | _matcher()
+
+
+def _wrapped(item: Any) -> Samples:
+    """One valid form and the forms of the same that are not canonical."""
+    good = codec.encode(item)
+    return {
+        "taken": good,
+        "refused-behind": good + b"\x00",
+        "refused-cut": good[:-1],
+        "refused-long-head": head(4, len(item), 1) + good[1:],
+        "refused-endless": b"\x9f" + good[1:] + b"\xff",
+        "refused-tag": b"\xc6" + good,
+        "refused-one-more": codec.encode([*item, 0]),
+        "refused-one-less": codec.encode(list(item)[:-1]),
+    }
+
+
+def _chain() -> dict[str, Samples]:
+    ledger = Ledger(street(2))
+    intents = (
+        Transfer(bytes(20), "EUR", 5 * 10**8),
+        PlaceOrder("spot", 0, 20_000, 1_000),
+        CancelOrder(1),
+        SetLimits(28_000, None),
+        Commit("pool", 500),
+        Redeem("pool", 250),
+    )
+    asked = {f"taken-{type(intent).__name__.lower()}": ledger.ask("home1", intent) for intent in intents}
+    asked["taken-reading"] = ledger.read("home1", 0, 7, 0, flags=0)
+    asked["taken-reading-pool"] = ledger.read("pool", 0, 7, 900, stored_wh=800, flags=3)
+    ledger.step(ORIGIN_MS - 5_000)
+    ledger.step(ledger.end_of(0) + 2_000)
+    ledger.step(ledger.end_of(1) + 2_000)
+    made = [executed.block for executed in ledger.blocks[1:] if executed.block is not None]
+    first, second = made[0], made[1]
+    fields = (tuple(first.header), first.transactions, first.parent_certificate, ())
+    loud = codec.decode(asked["taken-transfer"], bytes_max=4_096)
+
+    def vote(kind: Kind, signer: int, block_hash: bytes = HASH) -> Vote:
+        nothing = kind is Kind.NULLIFY
+        return Vote(
+            kind, 0, 7, ZERO_HASH if nothing else block_hash, 0 if nothing else 9_000, signer, bytes([signer]) * 64
+        )
+
+    certificates = {kind.name.lower(): certificate_of([vote(kind, s) for s in (0, 2, 3)]) for kind in Kind}
+    proposal = Proposal(first, (certificates["nullify"],), bytes(64))
+    last = certificate_of([vote(Kind.FINALIZE, signer, ledger.tip.hash) for signer in range(3)])
+    linked = make_range([first.encoded, second.encoded], [b.header for b in made[2:]], last.encoded)
+    sent: dict[str, frames.AnyMessage] = {
+        "vote": vote(Kind.NOTARIZE, 1),
+        "certificate": certificates["finalize"],
+        "proposal": proposal,
+        "status": Status(0, 5, 6, HASH, 7),
+        "certificate-request": CertificateRequest((1, 2)),
+        "body-request": BodyRequest(HASH),
+        "body": first,
+        "range-request": RangeRequest(4),
+        "range": linked,
+        "transaction": Transaction(asked["taken-transfer"]),
+        "have": Have((BOOT, bytes(8))),
+        "want": Want((BOOT,)),
+    }
+    kept: dict[str, records.Record] = {
+        "body": records.Body(first),
+        "vote": VoteToSign(Kind.FINALIZE, 7, HASH, 9_000),
+        "certificate": records.Held(certificates["notarize"]),
+        "proposed": ProposalToSign(7, HASH),
+    }
+    raw_vote = encode_vote(vote(Kind.FINALIZE, 1))
+    events = [to_item(event) for executed in ledger.blocks for event in executed.events]
+    return {
+        "codec": {
+            "taken-edges": codec.encode([0, 23, 24, 255, 256, 65_535, 65_536, 2**32, 2**64 - 1, -1, -(2**64)]),
+            "taken-kinds": codec.encode([b"", b"x" * 24, "", "é", None, True, False, [], [[[[[1]]]]]]),
+            "taken-one": b"\x00",
+            **CBOR_BOMBS,
+            "refused-deeper": codec.encode(deep(0, 7)),
+            "refused-float": b"\xf9\x3c\x00",
+            "refused-undefined": b"\xf7",
+            "refused-simple": b"\xf8\xff",
+            "refused-text": b"\x62\xff\xfe",
+            "refused-surrogate": b"\x63\xed\xa0\x80",
+            "refused-bignum": b"\xc2\x49\x01" + bytes(8),
+            "refused-chunks": b"\x5f\x41\x00\xff",
+            "refused-behind": b"\x00\x00",
+            **{
+                f"refused-wide-{major}-{w}": head(major, 1, w) + b"\x00"
+                for major in (0, 1, 2, 3, 4)
+                for w in (1, 2, 4, 8)
+            },
+        },
+        "transaction": {
+            **asked,
+            **{name: data for name, data in _wrapped(loud).items() if name != "taken"},
+            "refused-no-nonce": codec.encode([*loud[:4], 0, *loud[5:]]),
+            "refused-amount": codec.encode([*loud[:6], [bytes(20), "EUR", 2**63], loud[7]]),
+            "refused-kind": codec.encode([*loud[:2], 7, *loud[3:]]),
+        },
+        "block": {
+            "taken-first": first.encoded,
+            "taken-second": second.encoded,
+            "refused-root": codec.encode([fields[0], [b"x"], *fields[2:]]),
+            "refused-evidence": codec.encode([*fields[:3], [0]]),
+            **CBOR_BOMBS,
+        },
+        "vote": {
+            **{f"taken-{kind.name.lower()}": encode_vote(vote(kind, 30)) for kind in Kind},
+            "refused-kind": b"\x04" + raw_vote[1:],
+            "refused-view": raw_vote[:5] + bytes(8) + raw_vote[13:],
+            "refused-nullify": b"\x02" + raw_vote[1:],
+            "refused-cut": raw_vote[:-1],
+            "refused-longer": raw_vote + b"\x00",
+            "refused-empty": b"",
+        },
+        "certificate": {
+            **{f"taken-{name}": certificate.encoded for name, certificate in certificates.items()},
+            "refused-nobody": codec.encode([3, 0, 7, HASH, 0, [], b""]),
+            "refused-number-32": codec.encode([3, 0, 7, HASH, 1 << 31, [0], bytes(64)]),
+            "refused-short": codec.encode([3, 0, 7, HASH, 3, [1, 2], bytes(64)]),
+            **CBOR_BOMBS,
+        },
+        "proposal": {
+            "taken": proposal.encoded,
+            "taken-plain": Proposal(second, (), bytes(64)).encoded,
+            "refused-many": codec.encode([second.encoded, [certificates["nullify"].encoded] * 9, bytes(64)]),
+            **CBOR_BOMBS,
+        },
+        "record": {
+            **{f"taken-{name}": records.encode_record(record) for name, record in kept.items()},
+            "refused-kind": codec.encode([5, 7, HASH]),
+            "refused-true": codec.encode([4, True, HASH]),
+            "refused-true-kind": codec.encode([True, first.encoded]),
+            **CBOR_BOMBS,
+        },
+        "range": {
+            "taken": codec.encode(tuple(linked)),
+            "refused-none": codec.encode([[], [], last.encoded]),
+            "refused-twice": codec.encode([[first.encoded, first.encoded], [], last.encoded]),
+            "refused-turned": codec.encode([[second.encoded, first.encoded], [], last.encoded]),
+            **CBOR_BOMBS,
+        },
+        "frame": {
+            **{f"taken-{name}": frames.encode(message, BOOT)[4:] for name, message in sent.items()},
+            "refused-empty": b"",
+            "refused-type": b"\x63\x80",
+            "refused-deep": bytes((frames.HAVE,)) + b"\x81" * 4_000,
+            "refused-no-transaction": bytes((frames.TRANSACTION,)),
+        },
+        "events": {"taken": codec.encode(events), "taken-none": b"\x80", **CBOR_BOMBS}
+        | {
+            f"refused-{number}": codec.encode(item)
+            for number, item in enumerate((0, [0], [[]], [[99]], [[0]], [["x"]]))
+        },
+    }
+
+
+def _wallet() -> dict[str, Samples]:
+    signed = Signed(1, 0, 7, HASH, 9_000, bytes(64))
+    link = ("link", 1, HASH, HASH, HASH, HASH)
+    vote = ("vote", 3, 0, 7, HASH, 9_000)
+    order = ("transaction", 2, PlaceOrder("spot", 0, 20_000, 1_000).body(), 1, 100)
+
+    def framed(payload: bytes) -> bytes:
+        return len(payload).to_bytes(4, "big") + zlib.crc32(payload).to_bytes(4, "big") + payload
+
+    log = journal.MAGIC + framed(signed.encoded()) + framed(b"second")
+    hello = (LINK_VERSION, HASH, bytes(32), sha256(b"peer"))
+    return {
+        "hello": _wrapped(hello) | CBOR_BOMBS | {"refused-short": codec.encode([*hello[:3], bytes(31)])},
+        "welcome": {
+            "taken": codec.encode((True, "")),
+            "taken-refusal": codec.encode((False, "there is a link already")),
+            "refused-two-minds": codec.encode((True, "no")),
+            "refused-silent": codec.encode((False, "")),
+            "refused-lines": codec.encode((False, "no\nready on port 1")),
+            **CBOR_BOMBS,
+        },
+        "wallet-request": {
+            "taken-keys": codec.encode(("keys",)),
+            "taken-link": codec.encode(link),
+            "taken-vote": codec.encode(vote),
+            "taken-proposal": codec.encode(("vote", 0, *vote[2:])),
+            "taken-order": codec.encode(order),
+            "taken-transfer": codec.encode(("transaction", 1, Transfer(bytes(20), "EUR", 1).body(), 1, 100)),
+            "taken-short-hash": codec.encode((*vote[:4], HASH[:-1], 9_000)),
+            "taken-long-hash": codec.encode((*vote[:4], HASH + b"x", 9_000)),
+            "taken-no-view": codec.encode((*vote[:3], -1, HASH, 9_000)),
+            "taken-late": codec.encode((*vote[:5], 2**64 - 1)),
+            "taken-no-epoch": codec.encode((*vote[:2], 2**32, *vote[3:])),
+            "taken-third-end": codec.encode(("link", 256, *link[2:])),
+            "taken-short-nonce": codec.encode((*link[:2], bytes(31), *link[3:])),
+            "refused-word": codec.encode(("sign", HASH)),
+            **CBOR_BOMBS,
+        },
+        "wallet-answer": {
+            "taken": codec.encode((True, [HASH, 9])),
+            "refused-double": codec.encode((False, "double_sign", "already signed")),
+            "refused-form": codec.encode((2, 3)),
+            **CBOR_BOMBS,
+        },
+        "signed": _wrapped(signed) | {"refused-hash": codec.encode((*signed[:3], HASH + b"x", *signed[4:]))},
+        "log": {
+            "taken": log,
+            "taken-new": b"",
+            "taken-torn": log[:-1],
+            "taken-zeros": log + bytes(100),
+            "refused-middle": journal.MAGIC + b"\x01" + log[len(journal.MAGIC) + 1 :],
+            "refused-other": b"another file\n",
+        },
+    }
+
+
+def _plain() -> dict[str, Samples]:
+    account = bytes(range(20))
+    text = format_address(account)
+    return {
+        "address": {
+            "taken": text.encode(),
+            "taken-capitals": text.upper().encode(),
+            "refused-mixed": text.replace("energo", "Energo").encode(),
+            "refused-typo": text.replace("q", "p", 1).encode(),
+            "refused-kelvin": format_address(b"\xb5" * 20).upper().replace("K", "\u212a").encode(),
+            "refused-other": bech32m_encode("bc", [0] * 32).encode(),
+            "refused-long": bech32m_encode(PREFIX, [0] * 60).encode(),
+            "refused-empty": b"",
+            "refused-bytes": b"\xff" + text.encode(),
+        },
+        "amount": {
+            **{
+                f"taken-{i}": t
+                for i, t in enumerate((b"0.28", b"-1", b"101.50000000", b"0", b"0.0500", b"92233720368.54775807"))
+            },
+            **{
+                f"refused-{i}": t.encode()
+                for i, t in enumerate(
+                    (
+                        "",
+                        "-",
+                        ".",
+                        "1.",
+                        ".5",
+                        "1e3",
+                        "+1",
+                        " 1",
+                        "1_0",
+                        "²",
+                        "٣",
+                        "nan",
+                        "1.123456789",
+                        "9" * 13,
+                        "9" * 5_000,
+                    )
+                )
+            },
+        },
+        "registers": {
+            "taken-zeros": bytes(2),
+            "taken-ones": b"\xff\xff",
+            "taken-nan": b"\x7f\xc0\x00\x00",
+            "taken-infinity": b"\x7f\x80\x00\x00",
+            "taken-large": b"\x7f\x7f\xff\xff",
+            "taken-tiny": b"\x00\x00\x00\x01",
+            "taken-lowest": b"\x80\x00\x00\x00",
+            "refused-none": b"",
+        },
+        "http-body": {
+            "taken": b'{"transaction": "00ff"}',
+            "refused-empty": b"",
+            "refused-list": b"[]",
+            "refused-number": b'{"transaction": 1}',
+            "refused-digits": b'{"transaction": "0g"}',
+            "refused-deep": b"[" * 5_000,
+            "refused-long-number": b'{"transaction": ' + b"9" * 5_000 + b"}",
+            "refused-bytes": b"\xff\xfe{",
+        },
+    }
+
+
+def _texts() -> dict[str, Samples]:
+    genesis = genesis_toml().encode()
+    wrong = {
+        "refused-nothing": b"",
+        "refused-bytes": b"\xff\xfe",
+        "refused-deep": b"a = " + b"[" * 4_000,
+        "refused-long-number": b"a = " + b"9" * 5_000,
+        "refused-date": b"a = 2021-02-30",
+    }
+    node = b"""[node]
+name = "home1"
+genesis = "genesis.toml"
+data = "node"
+[api]
+operators = "run/node.sock"
+view = "run/view.sock"
+[wallet]
+socket = "run/wallet.sock"
+[network]
+listen = "127.0.0.1"
+port = 4711
+zeroconf = false
+interfaces = ["127.0.0.1"]
+peers = ["127.0.0.1:4712", "[::1]:4713"]
+redial_ms_max = 1000
+[clock]
+trusted = true
+"""
+    meter = b"""[meter]
+name = "home1"
+genesis = "genesis.toml"
+data = "meter"
+node = "run/node.sock"
+poll_ms = 500
+[[device]]
+name = "home1"
+key = "home1.key"
+model = "sdm630"
+host = "127.0.0.1"
+port = 502
+unit = 1
+slot_energy_wh_max = 5000
+[[device]]
+name = "school"
+key = "school.key"
+model = "iem3155"
+serial = "/dev/ttyUSB0"
+baudrate = 19200
+parity = "E"
+"""
+    agent = b"""[agent]
+home = "home1"
+genesis = "genesis.toml"
+node = "run/node.sock"
+wallet = "run/agent.sock"
+poll_ms = 500
+[rules]
+sell_stored_above = "0.20"
+buy_stored_below = "0.15"
+keep_wh = 1000
+commit_wh_per_slot = 250
+[battery]
+host = "127.0.0.1"
+port = 502
+unit = 3
+mode = "own_use"
+max_charge_w = 5000
+max_discharge_w = 5000
+[[pool]]
+name = "pool"
+host = "127.0.0.1"
+"""
+    panel = b'[panel]\nnode = "run/view.sock"\nrotate_ms = 8000\nrefresh_ms = 1000\n'
+    model = (models.FOLDER / "energo-battery.toml").read_bytes()
+    hexadecimal = b"0x" + b"f" * 5_000
+    return {
+        "genesis": {
+            "taken-street": genesis,
+            "refused-hexadecimal": genesis.replace(b"slot_ms = 1500", b"slot_ms = " + hexadecimal),
+            "refused-day": genesis.replace(b"2021-03-24", b"2021-02-30"),
+            **wrong,
+        },
+        "node-config": {
+            "taken": node,
+            "refused-port": node.replace(b":4712", b":\xc2\xb2"),
+            "refused-path": node.replace(b'"genesis.toml"', b'"\\u0000"'),
+            "refused-hexadecimal": node.replace(b"port = 4711", b"port = " + hexadecimal),
+            "refused-hexadecimal-list": node.replace(
+                b'peers = ["127.0.0.1:4712", ', b"peers = [" + hexadecimal + b", "
+            ),
+            **wrong,
+        },
+        "meter-config": {
+            "taken": meter,
+            "refused-long-path": meter.replace(b'"home1.key"', b'"\\u0000"'),
+            "refused-parity": meter.replace(b'"E"', b'"M"'),
+            **wrong,
+        },
+        "agent-config": {"taken": agent, "refused-price": agent.replace(b'"0.20"', b'"1e9"'), **wrong},
+        "panel-config": {"taken": panel, "refused-fast": panel.replace(b"1000", b"1"), **wrong},
+        "meter-model": {
+            "taken-battery": model,
+            "taken-meter": (models.FOLDER / "sdm630.toml").read_bytes(),
+            "refused-factor": model.replace(b'factor = "', b'factor = "1e9999999', 1),
+            "refused-factor-small": model.replace(b'factor = "', b'factor = "1e-9999999', 1),
+            **wrong,
+        },
+    }
+
+
+def _matcher() -> dict[str, Samples]:
+    document = {
+        "buses": [{"id": "root"}, {"id": "f1", "parent": "root", "fee": "0.01", "capacity_up_wh": 500}],
+        "orders": [
+            {"id": "retail", "bus": "root", "side": "sell", "price": "0.30", "quantity_wh": None},
+            {"id": "feed_in", "bus": "root", "side": "buy", "price": "0.08", "quantity_wh": None},
+            {"id": "a", "bus": "f1", "side": "sell", "price": "0.12", "quantity_wh": 900},
+            {"id": "b", "bus": "f1", "side": "buy", "price": "0.26", "quantity_wh": 700, "outside": "0.31"},
+        ],
+        "sharing": "0.5",
+    }
+    one_bus = {"buses": document["buses"][:1], "orders": document["orders"][:2], "pricing": "midpoint"}
+    lines: list[dict[str, object]] = [
+        {"op": "limit", "id": 1, "owner": 7, "side": "buy", "price": "0.20", "quantity_wh": 500, "lifetime": 3},
+        {"op": "limit", "id": 2, "side": "sell", "price": "0.18", "quantity_wh": 200, "tif": "ioc"},
+        {"op": "market", "id": 3, "side": "sell", "quantity_wh": 100},
+        {"op": "replace", "id": 1, "price": "0.21", "quantity_wh": 50},
+        {"op": "reduce", "id": 1, "quantity_wh": 40},
+        {"op": "height", "height": 5},
+        {"op": "cancel", "id": 1},
+        {"op": "limit", "id": 4, "side": "buy", "price": "-0.201", "quantity_wh": 1, "tif": "post-only"},
+    ]
+    text = json.dumps(document, indent=1).encode()
+    wrong = {
+        "refused-bytes": b"\xff",
+        "refused-list": b"[]",
+        "refused-deep": b"[" * 5_000,
+        "refused-long-number": b'{"a": ' + b"9" * 5_000 + b"}",
+    }
+    book = matcher_c.OrderBook(capacity=4, tick=10, lowest=-1_000, highest=1_000)
+    book.submit(1, owner=7, side=0, quantity=500, price=100, kind=matcher_c.Kind.LIMIT, lifetime=9)
+    book.submit(2, owner=8, side=0, quantity=300, price=100, kind=matcher_c.Kind.LIMIT, lifetime=0)
+    book.submit(3, owner=7, side=1, quantity=200, price=200, kind=matcher_c.Kind.LIMIT, lifetime=0)
+    kept = book.to_bytes()
+    row = len(pack_commands([(1, 1, 1, 1, 0, 0, 0)]))
+    books = {
+        "taken": kept,
+        "taken-empty": matcher_c.OrderBook(capacity=1, tick=1, lowest=0, highest=0).to_bytes(),
+        "refused-cut": kept[:-1],
+        "refused-twice": kept + kept[-row:],
+        "taken-turned": kept[: -3 * row] + kept[-2 * row : -row] + kept[-3 * row : -2 * row] + kept[-row:],
+        "refused-turned": kept[: -3 * row] + kept[-row:] + kept[-3 * row : -row],
+        "refused-empty": b"",
+        "refused-magic": b"EBK1" + kept[4:],
+        "refused-capacity": kept[:4] + b"\xff\xff\xff\xff" + kept[8:],
+    }
+    return {
+        "clearing": {
+            "taken": text,
+            "taken-one-bus": json.dumps(one_bus).encode(),
+            "refused-deep-fee": text.replace(b'"0.01"', b"[" * 900 + b"]" * 900),
+            "refused-capacity": text.replace(b": 500", b": 1" + b"0" * 4_000),
+            "refused-quantity": text.replace(b": 900", b": 18446744073709551616"),
+            **wrong,
+        },
+        "stream": {
+            "taken": b"\n".join(json.dumps(line).encode() for line in lines),
+            "taken-none": b"",
+            **wrong,
+            "taken-height": b'{"op": "height", "height": 1' + b"0" * 4_000 + b"}",
+        },
+        "book": books,
+        "reference-book": books,
+    }
