@@ -116,6 +116,13 @@ class Table:
             raise self.error(key, "must be an array of tables, written [[" + key + "]]")
         return [Table(self.path, f"{key} {number}", item) for number, item in enumerate(items, 1)]
 
+    def texts(self, key: str) -> list[str]:
+        """An array of texts, possibly absent. Raises `ConfigError`."""
+        items = self.take(key, list, [])
+        if any(type(item) is not str for item in items):
+            raise self.error(key, 'must be an array of texts, written ["...", "..."]')
+        return items
+
     def has(self, key: str) -> bool:
         """Whether the key is there."""
         return key in self._values

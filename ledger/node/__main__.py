@@ -38,9 +38,9 @@ def load_settings(config: Path) -> Settings:
     )
     name = node.name_of("name")
     peers: list[tuple[str, int]] = []
-    for text in network.take("peers", list, []):
+    for text in network.texts("peers"):
         try:
-            peers.append(_address(str(text)))
+            peers.append(_address(text))
         except ValueError as error:
             raise ConfigError(f"{config}: [network] peers: {error}") from None
     settings = Settings(
@@ -53,7 +53,7 @@ def load_settings(config: Path) -> Settings:
         listen=network.take("listen", str, "0.0.0.0"),
         port=network.integer("port", 0, 65_535, 0),
         zeroconf=network.take("zeroconf", bool, True),
-        interfaces=tuple(str(each) for each in network.take("interfaces", list, [])),
+        interfaces=tuple(network.texts("interfaces")),
         peers=tuple(peers),
         redial_ms_max=network.integer("redial_ms_max", 100, 600_000, 30_000),
         clock_trusted=times.take("trusted", bool, False),

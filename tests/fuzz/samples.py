@@ -438,6 +438,9 @@ host = "127.0.0.1"
             "refused-port": node.replace(b":4712", b":\xc2\xb2"),
             "refused-path": node.replace(b'"genesis.toml"', b'"\\u0000"'),
             "refused-hexadecimal": node.replace(b"port = 4711", b"port = " + hexadecimal),
+            "refused-hexadecimal-interface": node.replace(
+                b'interfaces = ["127.0.0.1"]', b"interfaces = [" + hexadecimal + b"]"
+            ),
             "refused-hexadecimal-list": node.replace(
                 b'peers = ["127.0.0.1:4712", ', b"peers = [" + hexadecimal + b", "
             ),
