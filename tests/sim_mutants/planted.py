@@ -281,6 +281,25 @@ def root_unchecked(patch: Patch) -> None:
     _unequal(patch, "state_root")
 
 
+def gap_unchecked(patch: Patch) -> None:
+    may_notarize = machine.Machine._may_notarize
+
+    def careless(self: machine.Machine, block: Block, now: Now) -> bool:
+        final = self.final_certificate
+        skipped = range(max(block.header.parent_view, self.final_view) + 1, block.view)
+        unproven = [view for n in skipped if final and (view := self._view(n)).nullification is None]
+        for view in unproven:
+            assert final is not None, "there is one"
+            view.certificates[Kind.NULLIFY] = final  # any certificate passes for the one that is missing
+        try:
+            return may_notarize(self, block, now)
+        finally:
+            for view in unproven:
+                view.certificates.pop(Kind.NULLIFY, None)
+
+    patch.setattr(machine.Machine, "_may_notarize", careless)
+
+
 def finalization_of_another(patch: Patch) -> None:
     def careless(answer: sync.Range, parent_hash: bytes) -> tuple[list[Block], Certificate]:
         return [decode_block(raw) for raw in answer.blocks], decode_certificate(answer.certificate)
@@ -446,6 +465,8 @@ PLANTED = [
             worlds("calm")),
     Planted("no height check", "a header's height is not compared", height_unchecked, "check 1:", 5, worlds("forger")),
     Planted("state root not compared", "a header's state root is not compared", root_unchecked, "check 10:", 5,
+            worlds("forger")),
+    Planted("gap not proven", "a view may be passed over without its nullification", gap_unchecked, "check 12:", 10,
             worlds("forger")),
     Planted("proof not compared: blocks", "a range's finalization may be of another block", finalization_of_another,
             "check 1:", 5, worlds("forger")),

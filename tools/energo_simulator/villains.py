@@ -107,12 +107,13 @@ class Equivocator(Node):
 class Forger(Node):
     """Leads with blocks that no block may be, correct but for one thing, and sends blocks of its own to who catches up.
 
-    Every other time that it leads it is honest; else its block carries a transaction that was used, has expired by one
-    height, is of another chain or has no signature of its sender, or states a height or a state root that is not its own.
+    Every third time that it leads it is honest; else its block carries a transaction that was used, has expired by one
+    height, is of another chain or has no signature of its sender, or states a height or a state root that is not its own,
+    or it passes over the notarized block that it had to extend.
     """
 
     owner_seed = b""
-    tricks = ("used", "", "expired", "", "foreign", "", "unsigned", "", "height", "", "root", "")
+    tricks = ("used", "gap", "", "expired", "root", "", "foreign", "height", "", "unsigned", "gap", "")
 
     def receive(self, peer: int, frame: bytes, now: Now) -> None:
         """Answers a question for blocks with one that nobody agreed on, under a finalization of another."""
@@ -168,11 +169,14 @@ class Forger(Node):
 
     def _forged(self, block: Block, parent: Executed) -> Block | None:
         assert self.core is not None, "only a running node lies"
-        trick = self.tricks[block.view // len(self.genesis.committee) % len(self.tricks)]
+        turn = block.view // len(self.genesis.committee) + self._seed[0]  # each world begins elsewhere
+        trick = self.tricks[turn % len(self.tricks)]
         if trick == "height":
             return Block(block.header._replace(height=block.height + 1), block.transactions, block.parent_certificate)
         if trick == "root":
             return Block(block.header._replace(state_root=ZERO_HASH), block.transactions, block.parent_certificate)
+        if trick == "gap":
+            return self._beside(block, parent)
         smuggled = self._contraband(trick, block, parent)
         if smuggled is None:
             return None
@@ -190,6 +194,25 @@ class Forger(Node):
             view=block.view, leader=self.number, transactions=raws, certificate=block.parent_certificate
         )
         return Block(header, raws, block.parent_certificate)
+
+    def _beside(self, block: Block, parent: Executed) -> Block | None:
+        """A block on the parent's parent, with no proof that the parent's view was nullified."""
+        assert self.core is not None, "only a running node lies"
+        passed = parent.block
+        below = None if passed is None else self.core.chain.get(passed.header.parent_hash)
+        if passed is None or below is None:
+            return None
+        certificate = parent_certificate(passed)
+        return build_block(
+            self.core.context,
+            below,
+            self.core.mempool.candidates(below),
+            view=block.view,
+            leader=self.number,
+            time_ms=block_time_ms(below.header.time_ms, certificate, len(self.genesis.committee)),
+            certificate=passed.parent_certificate,
+            bytes_max=60_000,
+        ).block
 
     def _contraband(self, trick: str, block: Block, parent: Executed) -> Envelope | None:
         if trick == "used":

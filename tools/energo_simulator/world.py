@@ -101,7 +101,9 @@ SCENARIOS: dict[str, Callable[[random.Random, int], Faults]] = {
     "crash": lambda rng, f: Faults(crash=rng.choice((5, 20, 60)), delay_ms_max=50),
     "blackout": lambda rng, f: Faults(blackout=True, crash=5, delay_ms_max=50),
     "equivocator": lambda rng, f: Faults(equivocators=f, delay_ms_max=200, loss=rng.randrange(100)),
-    "forger": lambda rng, f: Faults(forgers=f, partitions=True, delay_ms_max=100),
+    "forger": lambda rng, f: Faults(
+        forgers=f, partitions=rng.random() < 0.7, delay_ms_max=rng.choice((100, 300)), loss=rng.choice((0, 0, 100, 300))
+    ),
     "swarm": _swarm,
 }
 
