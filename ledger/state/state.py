@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ledger.base import codec
 from ledger.base.crypto import sha256
+from ledger.base.errors import DecodeError
 
 from .tables import TABLES, Key, Row, Table
 
@@ -157,9 +158,12 @@ def load(rows: Iterable[tuple[bytes, bytes]]) -> State:
     """The bottom layer made of stored rows (key bytes, row bytes). Raises `DecodeError` where they are damaged."""
     state = State()
     for key_bytes, row_bytes in rows:
-        number, key = codec.freeze(codec.decode(key_bytes, bytes_max=1 << 16))
+        number, key = codec.freeze(codec.want(codec.decode(key_bytes, bytes_max=1 << 16), int, list))
         row = codec.freeze(codec.decode(row_bytes, bytes_max=1 << 22))
-        state._tables.setdefault(number, {})[key] = TABLES[number](*row)
+        kind: Any = TABLES.get(number)
+        if kind is None or not isinstance(row, tuple) or len(row) != len(kind._fields):
+            raise DecodeError("a stored row has not the form of its table")
+        state._tables.setdefault(number, {})[key] = kind(*row)
         state._dirty.add((number, key))
     state.root()
     return state

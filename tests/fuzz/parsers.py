@@ -35,7 +35,7 @@ from ledger.gossip import frames, sync
 from ledger.node import __main__ as node
 from ledger.node import api, store, transport
 from ledger.simplex import messages, records
-from ledger.state import blocks
+from ledger.state import blocks, state
 from ledger.state.events import to_item
 from ledger.wallet import guard, journal
 from ledger.wallet.__main__ import Wallet
@@ -224,6 +224,12 @@ def _linked(data: bytes) -> object:
     return answer
 
 
+def _rows(data: bytes) -> object:
+    """A state of (key bytes, row bytes) in turn, and its root."""
+    parts = codec.want_list(codec.decode(data, bytes_max=FRAME_BYTES_MAX), bytes, length_max=1_000)
+    return state.load(zip(parts[::2], parts[1::2], strict=False)).rows()
+
+
 def _frame(data: bytes) -> tuple[frames.AnyMessage, bytes]:
     return frames.decode(data), data[1 : 1 + frames.BOOT_ID_BYTES]
 
@@ -264,6 +270,7 @@ PARSERS: Final = (
     Parser("signed", guard.decode_signed, _DECODE, again=lambda s: bytes(s.encoded())),
     Parser("log", lambda d: (*journal.parse_log(d), d), (journal.DamagedLog,), Form.RAW, again=_log_again),
     Parser("events", store.decode_events, _DECODE, again=lambda events: codec.encode([to_item(e) for e in events])),
+    Parser("state-rows", _rows, _DECODE),
     Parser("http-body", api.transaction_of, (api.ApiError,), _TEXT),
     Parser("address", _address, _DECODE, _TEXT, again=_address_again),
     Parser("amount", _amounts, (UnitError,), _TEXT),

@@ -221,6 +221,15 @@ def _chain() -> dict[str, Samples]:
             "refused-deep": bytes((frames.HAVE,)) + b"\x81" * 4_000,
             "refused-no-transaction": bytes((frames.TRANSACTION,)),
         },
+        "state-rows": {
+            "taken": codec.encode([part for pair in ledger.blocks[0].state.rows()[:40] for part in pair]),
+            "taken-none": b"\x80",
+            "refused-table": codec.encode([codec.encode((99, [])), codec.encode([])]),
+            "refused-key": codec.encode([codec.encode((1, 0)), codec.encode([])]),
+            "refused-row": codec.encode([codec.encode((1, [])), codec.encode([])]),
+            "refused-no-row": codec.encode([codec.encode((1, [])), codec.encode(0)]),
+            **CBOR_BOMBS,
+        },
         "events": {"taken": codec.encode(events), "taken-none": b"\x80", **CBOR_BOMBS}
         | {
             f"refused-{number}": codec.encode(item)
