@@ -20,8 +20,7 @@ from tests.portability.vectors import CLEARING, EXCHANGE, Draw, cases
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler")
+    assert shutil.which("cc"), "there is no C compiler: install gcc"
     return machines.NATIVE.build(tmp_path_factory.mktemp("driver"))
 
 
