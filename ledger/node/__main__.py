@@ -14,6 +14,7 @@ from ledger.base.files import FolderLock, load_genesis, load_toml
 
 from .api import Api
 from .journal import Journal
+from .links import Network
 from .log import Log
 from .loop import Node, Settings
 from .store import Store
@@ -50,12 +51,14 @@ def load_settings(config: Path) -> Settings:
         operators=served.file("operators"),
         view=served.file("view"),
         wallet=wallet.file("socket"),
-        listen=network.take("listen", str, "0.0.0.0"),
-        port=network.integer("port", 0, 65_535, 0),
-        zeroconf=network.take("zeroconf", bool, True),
-        interfaces=tuple(network.texts("interfaces")),
-        peers=tuple(peers),
-        redial_ms_max=network.integer("redial_ms_max", 100, 600_000, 30_000),
+        network=Network(
+            listen=network.take("listen", str, "0.0.0.0"),
+            port=network.integer("port", 0, 65_535, 0),
+            zeroconf=network.take("zeroconf", bool, True),
+            interfaces=tuple(network.texts("interfaces")),
+            peers=tuple(peers),
+            redial_ms_max=network.integer("redial_ms_max", 100, 600_000, 30_000),
+        ),
         clock_trusted=times.take("trusted", bool, False),
     )
     for table in (node, served, wallet, network, times, top):

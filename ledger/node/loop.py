@@ -19,7 +19,7 @@ import sdnotify
 
 import matcher_c
 from ledger.base.address import format_address
-from ledger.base.errors import ConfigError, DecodeError, SignerRefused, SignerUnavailable
+from ledger.base.errors import ConfigError, SignerRefused, SignerUnavailable
 from ledger.base.genesis import Genesis
 from ledger.base.intents import decode_transaction
 from ledger.gossip import frames
@@ -30,18 +30,13 @@ from ledger.state.transition import Matchers
 
 from . import clock, views
 from .core import Core
-from .discovery import Discovery
 from .journal import Journal
+from .links import Events, Links, Network
 from .log import Log
 from .signer import Signer
 from .store import Store
-from .transport import Link, LinkFailed, Transport, read_frames
 
 MATCHERS: Final = Matchers(matcher_c.clear_arrays, matcher_c.OrderBook)
-REDIAL_FIRST_MS: Final = 200
-SILENT_MS: Final = 10_000  # a neighbor that starts or restarts is no news; one that is away for longer is said
-REFUSAL_MS: Final = 3_600_000  # a member that sent what no honest one sends is not linked again for an hour
-ADDRESSES_MAX: Final = 256  # remembered hints of discovery; anybody on the LAN can announce anything
 FINALITY_SAMPLES: Final = 1_000
 WAITERS_MAX: Final = 256
 WATCHDOG_S: Final = 10.0
@@ -58,13 +53,26 @@ class Settings:
     operators: Path
     view: Path
     wallet: Path
-    listen: str
-    port: int
-    zeroconf: bool
-    interfaces: tuple[str, ...]
-    peers: tuple[tuple[str, int], ...]
-    redial_ms_max: int
+    network: Network
     clock_trusted: bool
+
+
+class Committee:
+    """The `Directory` of a street whose members are those of its genesis. A peer is a seat of the committee."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        seats = {key: seat for seat, key in enumerate(genesis.committee)}
+        homes = [home for home in genesis.homes if home.node_key in seats]
+        self._peers = {home.transport_key: seats[home.node_key] for home in homes}
+        self._names = {seats[home.node_key]: home.name for home in homes}
+
+    def peer_of(self, transport_key: bytes) -> int | None:
+        """The seat of the home with this transport key."""
+        return self._peers.get(transport_key)
+
+    def name_of(self, peer: int) -> str:
+        """The name of that home."""
+        return self._names[peer]
 
 
 class Served(Protocol):
@@ -96,18 +104,6 @@ class Node:
             self.genesis, MATCHERS, store, final, me=self.me, final_certificate=certificate, now=self._now()
         )
         self.core.machine.recover(journal.records, self._now())
-        self._members = {
-            home.transport_key: committee.index(home.node_key)
-            for home in self.genesis.homes
-            if home.node_key in committee
-        }
-        self._home_of = {
-            number: home.name for home in self.genesis.homes for number in (committee.index(home.node_key),)
-        }
-        self.links: dict[int, Link] = {}
-        self._refused_until_ms: dict[int, int] = {}
-        self._addresses: dict[tuple[str, int], int | None] = {}
-        self._dialing: set[tuple[str, int]] = set()
         self._wake = asyncio.Event()
         self._ticked = asyncio.Event()
         self._stop = asyncio.Event()
@@ -116,15 +112,15 @@ class Node:
         self._submitted_ms: dict[bytes, int] = {}
         self._finality_ms: deque[int] = deque(maxlen=FINALITY_SAMPLES)
         self._waiters: dict[bytes, list[asyncio.Future[int]]] = {}
-        self._transport = Transport(
+        self.directory = Committee(self.genesis)
+        self.links = Links(
+            settings.network,
             chain_id=self.genesis.chain_id,
-            own_id=self.home.transport_key,
-            members=self._members,
+            own_key=self.home.transport_key,
+            directory=self.directory,
             signer=self._signer,
-            on_link=self._run_link,
-            may_link=self._may_link,
+            events=Events(self._linked, self._unlinked, self._take, self.fail),
             note=log.note,
-            now_ms=clock.wall_ms,
         )
 
     def _now(self) -> Now:
@@ -213,11 +209,11 @@ class Node:
     def peers(self) -> list[dict[str, Any]]:
         """The links that are up."""
         found = []
-        for number, link in sorted(self.links.items()):
-            status = self.core.peer_status.get(number)
+        for link in self.links:
+            status = self.core.peer_status.get(link.peer)
             found.append(
                 {
-                    "name": self._home_of[number],
+                    "name": self.directory.name_of(link.peer),
                     "address": link.address,
                     "direction": "out" if link.dialed else "in",
                     "connected_since": views.format_time(link.since_ms // 1000),
@@ -234,18 +230,7 @@ class Node:
         keys = await self._await_wallet()
         if keys is not None and keys[1:] != (self.home.node_key, self.home.transport_key):
             raise ConfigError(f"the wallet at {self.settings.wallet} has other keys than {self.settings.name}'s")
-        port = await self._transport.listen(self.settings.listen, self.settings.port)
-        for host, peer_port in self.settings.peers:
-            self.seen(host, peer_port)
-        discovery: Discovery | None = None
-        if self.settings.zeroconf:
-            discovery = Discovery(
-                chain_id=self.genesis.chain_id,
-                interfaces=self.settings.interfaces,
-                on_peer=self.seen,
-                note=self.log.note,
-            )
-            self._spawn(_started(discovery, self.settings.listen, port))
+        port = await self.links.run()
         served = serve(self)
         served.start()
         self._spawn(self._pump())
@@ -254,11 +239,7 @@ class Node:
         self.log.note(f"ready on port {port}, height {self.core.chain.final.header.height}")
         sdnotify.SystemdNotifier().notify("READY=1")
         await self._stop.wait()
-        await self._transport.close()
-        for link in list(self.links.values()):
-            link.close()
-        if discovery is not None:
-            await discovery.close()
+        await self.links.close()
         await served.close()
         for task in list(self._tasks):
             task.cancel()
@@ -358,11 +339,8 @@ class Node:
         machine.signed_vote(vote, self._now())
 
     def _send(self, to: int | None, message: frames.AnyMessage) -> None:
-        targets = list(self.links.values()) if to is None else [link] if (link := self.links.get(to)) else []
-        if targets:
-            frame = frames.encode(message, self._boot_id)
-            for link in targets:
-                link.send(frame)
+        if len(self.links):
+            self.links.send(to, frames.encode(message, self._boot_id))
 
     def _commit(self, committed: Committed) -> None:
         self.store.commit(committed)
@@ -379,83 +357,16 @@ class Node:
 
     # ---- links
 
-    def _may_link(self, peer: int, dialed: bool) -> str:
-        """Empty, or in words why a link to this member is not wanted now."""
-        if clock.mono_ms() < self._refused_until_ms.get(peer, 0):
-            return "this member sent what no honest one sends; it is let in again in an hour"
-        known = self.links.get(peer)
-        if known is None or known.dialed == dialed:
-            return ""
-        opened_by_lower = dialed == (self.me is not None and self.me < peer)
-        return "" if opened_by_lower else "there is a link already"
-
-    async def _run_link(self, link: Link) -> None:
-        words = self._may_link(link.peer, link.dialed)
-        if words:
-            link.close()
-            return
-        old = self.links.get(link.peer)
-        self.links[link.peer] = link
-        if old is not None:
-            old.close()
-        self.core.linked(link.peer)
+    def _linked(self, peer: int) -> None:
+        self.core.linked(peer)
         self._wake.set()
-        try:
-            await read_frames(link, lambda frame: self._take(link.peer, frame))
-        except DecodeError as error:
-            self._refused_until_ms[link.peer] = clock.mono_ms() + REFUSAL_MS
-            self.log.note(
-                f"{self._home_of[link.peer]} sent what no honest node sends ({error}); not linked for an hour"
-            )
-        except (OSError, asyncio.IncompleteReadError):
-            pass  # the link ended; it is dialed again
-        except AssertionError as broken:
-            self.fail(broken)
-        finally:
-            link.close()
-            if self.links.get(link.peer) is link:
-                del self.links[link.peer]
-                self.core.unlinked(link.peer)
+
+    def _unlinked(self, peer: int) -> None:
+        self.core.unlinked(peer)
 
     def _take(self, peer: int, frame: bytes) -> None:
         self.core.receive(peer, frames.decode(frame), self._now())
         self._wake.set()
-
-    def seen(self, host: str, port: int) -> None:
-        """An address where a neighbor may be."""
-        at = (host, port)
-        if at in self._dialing or (at not in self._addresses and len(self._addresses) >= ADDRESSES_MAX):
-            return
-        self._addresses.setdefault(at, None)
-        self._dialing.add(at)
-        self._spawn(self._keep_dialing(host, port))
-
-    async def _keep_dialing(self, host: str, port: int) -> None:
-        at = (host, port)
-        wait_ms, silent_since_ms = REDIAL_FIRST_MS, clock.mono_ms()
-        while True:
-            member = self._addresses[at]
-            if member is not None and member in self.links:
-                wait_ms, silent_since_ms = REDIAL_FIRST_MS, clock.mono_ms()
-                await asyncio.sleep(self.settings.redial_ms_max / 1000)
-                continue
-            try:
-                self._addresses[at] = await self._transport.dial(host, port)
-                wait_ms, silent_since_ms = REDIAL_FIRST_MS, clock.mono_ms()
-            except LinkFailed as error:
-                if "itself" in str(error):
-                    return
-                if error.peer is not None:
-                    self._addresses[at] = error.peer
-                linked = error.peer is not None and error.peer in self.links
-                if not linked and clock.mono_ms() - silent_since_ms >= SILENT_MS:
-                    self.log.note(f"no link: {error}")
-            await asyncio.sleep(wait_ms / 1000)
-            wait_ms = min(2 * wait_ms, self.settings.redial_ms_max)
-
-
-async def _started(discovery: Discovery, host: str, port: int) -> None:
-    await discovery.start(host, port)
 
 
 def _version() -> str:

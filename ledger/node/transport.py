@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -106,11 +106,22 @@ def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext, bytes]:
     return server, client, sha256(der)
 
 
+class Directory(Protocol):
+    """Who belongs to this street; its answers may change while the node runs."""
+
+    def peer_of(self, transport_key: bytes) -> int | None:
+        """The number of the home with this transport key; None: no link with it."""
+
+    def name_of(self, peer: int) -> str:
+        """What a person calls that home."""
+
+
 @dataclass
 class Link:
-    """An authenticated link to a member. `dialed`: this node opened it."""
+    """An authenticated link to a member, whose transport key is `key`. `dialed`: this node opened it."""
 
     peer: int
+    key: bytes
     dialed: bool
     address: str
     since_ms: int
@@ -141,14 +152,14 @@ class Transport:
         *,
         chain_id: bytes,
         own_id: bytes,
-        members: Mapping[bytes, int],
+        directory: Directory,
         signer: Signer,
         on_link: Callable[[Link], Awaitable[None]],
-        may_link: Callable[[int, bool], str],
+        may_link: Callable[[int, bytes, bool], str],
         note: Callable[[str], None],
         now_ms: Callable[[], int],
     ) -> None:
-        self._chain_id, self._own_id, self._members, self._signer = chain_id, own_id, members, signer
+        self._chain_id, self._own_id, self._directory, self._signer = chain_id, own_id, directory, signer
         self._on_link, self._may_link, self._note, self._now_ms = on_link, may_link, note, now_ms
         self._server_context, self._client_context, self._certificate_hash = _contexts()
         self._half_open: dict[str, int] = {}
@@ -181,7 +192,7 @@ class Transport:
             raise LinkFailed(f"{host} port {port} does not answer: {_words(error)}") from None
         try:
             async with asyncio.timeout(HANDSHAKE_S):
-                peer = await self._prove(reader, writer, dialed=True, certificate_hash=_peer_certificate(writer))
+                peer, key = await self._prove(reader, writer, dialed=True, certificate_hash=_peer_certificate(writer))
                 welcome, words = decode_welcome(await _receive(reader, HELLO_BYTES_MAX))
             if not welcome:
                 raise LinkFailed(f"{host} port {port} refused the link: {words}", peer)
@@ -191,7 +202,7 @@ class Transport:
         except (OSError, TimeoutError, asyncio.IncompleteReadError, DecodeError, EnergoError) as error:
             writer.close()
             raise LinkFailed(f"{host} port {port}: the introduction failed: {_words(error)}") from None
-        await self._on_link(Link(peer, True, f"{host}:{port}", self._now_ms(), reader, writer))
+        await self._on_link(Link(peer, key, True, f"{host}:{port}", self._now_ms(), reader, writer))
         return peer
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -202,8 +213,8 @@ class Transport:
         self._half_open[host] = self._half_open.get(host, 0) + 1
         try:
             async with asyncio.timeout(HANDSHAKE_S):
-                peer = await self._prove(reader, writer, dialed=False, certificate_hash=self._certificate_hash)
-                words = self._may_link(peer, False)
+                peer, key = await self._prove(reader, writer, dialed=False, certificate_hash=self._certificate_hash)
+                words = self._may_link(peer, key, False)
                 await _send(writer, codec.encode((words == "", words)))
         except (OSError, TimeoutError, asyncio.IncompleteReadError, DecodeError, EnergoError) as error:
             self._note(f"a stranger at {host} was turned away: {_words(error)}")
@@ -216,12 +227,12 @@ class Transport:
         if words:
             writer.close()
             return
-        await self._on_link(Link(peer, False, f"{host}:{port}", self._now_ms(), reader, writer))
+        await self._on_link(Link(peer, key, False, f"{host}:{port}", self._now_ms(), reader, writer))
 
     async def _prove(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, dialed: bool, certificate_hash: bytes
-    ) -> int:
-        """Exchange hellos and proofs; the peer's number. Raises `LinkFailed`, `DecodeError`, a signer's error."""
+    ) -> tuple[int, bytes]:
+        """Exchange hellos and proofs; the peer's number and key. Raises `LinkFailed`, `DecodeError`, a signer's error."""
         own_nonce = random_bytes(HASH_BYTES)
         await _send(writer, codec.encode((LINK_VERSION, self._chain_id, own_nonce, self._own_id)))
         version, chain_id, nonce, peer_id = decode_hello(await _receive(reader, HELLO_BYTES_MAX))
@@ -231,7 +242,8 @@ class Transport:
             raise LinkFailed("it belongs to another street (another chain id); check its genesis file")
         if peer_id == self._own_id:
             raise LinkFailed("it is this node itself")
-        if peer_id not in self._members:
+        peer = self._directory.peer_of(peer_id)
+        if peer is None:
             raise LinkFailed("its key is not one of this street's; admit its home first")
         nonces = (own_nonce, nonce) if dialed else (nonce, own_nonce)
         signature = await self._signer.prove_link(
@@ -248,7 +260,7 @@ class Transport:
         )
         if not ED25519.verify(peer_id, proof, message):
             raise LinkFailed("it could not prove that it has the key of the member that it says it is")
-        return self._members[peer_id]
+        return peer, peer_id
 
 
 def _words(error: BaseException) -> str:

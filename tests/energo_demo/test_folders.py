@@ -83,12 +83,12 @@ def test_every_process_reads_its_configuration(tmp_path: Path) -> None:
         folders.write(folder.config("meter"), folders.meter_text(plan, home, port=15_020, slot_ms=1_500))
         folders.write(folder.config("der"), folders.agent_text(plan, home, port=15_020, slot_ms=1_500))
         node = load_settings(folder.config("node"))
-        assert (node.name, node.port, node.peers) == (
+        assert (node.name, node.network.port, node.network.peers) == (
             home.name,
             4_711 + number,
             (("127.0.0.1", 4_000), ("127.0.0.1", 4_001)),
         )
-        assert not node.zeroconf  # told the others' addresses, it does not look for them
+        assert not node.network.zeroconf  # told the others' addresses, it does not look for them
         assert node.operators == folder.socket.resolve()
         reader = meter.load_config(folder.config("meter"))
         assert [device.name for device in reader.devices] == [each.name for each in plan.meters_of(home.name)]

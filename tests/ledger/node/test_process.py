@@ -22,7 +22,7 @@ from ledger.gossip import frames
 from ledger.node import discovery
 from ledger.node.transport import LinkFailed
 from tests.ledger.genesis_text import genesis_toml
-from tests.ledger.node.test_transport import End
+from tests.ledger.node.test_transport import End, Members
 from tests.ledger.streets import seed_of
 
 DEADLINE_S = 20.0
@@ -121,7 +121,7 @@ def test_a_peer_that_sends_a_bomb_is_dropped_said_once_and_kept_out(home: Home) 
                 genesis = load_genesis(home.folder / "genesis.toml")
                 peer.keys.chain_id = peer.transport._chain_id = genesis.chain_id
                 peer.transport._own_id = peer.keys.own
-                peer.transport._members = {ED25519.public(seed_of("home1 transport")): 0}
+                peer.transport._directory = Members({ED25519.public(seed_of("home1 transport")): 0})
                 await peer.transport.dial("127.0.0.1", port)
                 link = await peer.links.get()
                 link.writer.write(len(bomb).to_bytes(4, "big") + bomb)

@@ -34,6 +34,19 @@ class Keys:
         return ED25519.sign(self.seed, message)
 
 
+class Members:
+    """Who belongs to the street of a test, by transport key."""
+
+    def __init__(self, peers: dict[bytes, int]) -> None:
+        self.peers = peers
+
+    def peer_of(self, transport_key: bytes) -> int | None:
+        return self.peers.get(transport_key)
+
+    def name_of(self, peer: int) -> str:
+        return f"member {peer}"
+
+
 class End:
     """One node's transport, and the links that it got."""
 
@@ -44,10 +57,10 @@ class End:
         self.transport = Transport(
             chain_id=chain_id,
             own_id=self.keys.own,
-            members=members,
+            directory=Members(members),
             signer=self.keys,  # type: ignore[arg-type]
             on_link=self.links.put,
-            may_link=lambda peer, dialed: full,
+            may_link=lambda peer, key, dialed: full,
             note=self.notes.append,
             now_ms=lambda: 0,
         )
@@ -201,7 +214,7 @@ def test_a_frame_beyond_the_bound_ends_the_link() -> None:
         reader.feed_data((10**6).to_bytes(4, "big"))
         writer: Any = None
         with pytest.raises(DecodeError, match="at most"):
-            await read_frames(Link(0, False, "", 0, reader, writer), lambda frame: None)
+            await read_frames(Link(0, b"", False, "", 0, reader, writer), lambda frame: None)
 
     run(scene)
 
