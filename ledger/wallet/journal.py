@@ -2,6 +2,7 @@
 
 A torn record at the very end is cut off when the file is opened: its write never finished, so nothing was built on it.
 Damage before the end is `DamagedLog`: what stood there may have been signed, so the caller must not go on as if it had not.
+What is done to files goes through `Files`, so that a test or the simulator can put a disk of its own below this very class.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from ledger.base.errors import DiskFailed, EnergoError
 MAGIC: Final = b"energo log 1\n"
 _HEAD_BYTES: Final = 8  # length and CRC-32 of the payload, big-endian
 RECORD_BYTES_MAX: Final = 256 * 1024  # a block with its certificate, twice over
+LOG_BYTES_MAX: Final = 64 * 1024 * 1024  # sixty times what either journal grows to; a longer file is not ours
+SEARCH_BYTES_MAX: Final = 16 * 1024 * 1024  # summed behind a damaged record: bytes made to look like lengths cost no more
 
 
 class DamagedLog(EnergoError):
@@ -25,13 +28,64 @@ class DamagedLog(EnergoError):
     code = "damaged_log"
 
 
+class Files:
+    """What a log needs of a file system; every method may raise `OSError`. This one is the machine's."""
+
+    def size(self, path: Path) -> int | None:
+        """Bytes of a file; None where there is none."""
+        try:
+            return os.stat(path).st_size
+        except FileNotFoundError:
+            return None
+
+    def read(self, path: Path) -> bytes:
+        """A whole file."""
+        return path.read_bytes()
+
+    def open(self, path: Path, *, empty: bool = False) -> int:
+        """A handle for writing at the end of a file that is made if it is not there; `empty` drops what it held."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if empty else 0)
+        return os.open(path, flags, 0o600)
+
+    def write(self, file: int, data: bytes) -> int:
+        """Append; how many bytes were taken."""
+        return os.write(file, data)
+
+    def truncate(self, file: int, size: int) -> None:
+        """Cut the end off."""
+        os.ftruncate(file, size)
+
+    def sync(self, file: int) -> None:
+        """Return when what was written is on the medium."""
+        os.fdatasync(file)
+
+    def close(self, file: int) -> None:
+        """Let go of a handle."""
+        os.close(file)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Put one file in the place of another, at once."""
+        os.replace(source, target)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Return when the names in a folder are on the medium."""
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+MACHINE: Final = Files()
+
+
 def _frame(payload: bytes) -> bytes:
     assert 0 < len(payload) <= RECORD_BYTES_MAX, "a record is bounded"
     return len(payload).to_bytes(4, "big") + zlib.crc32(payload).to_bytes(4, "big") + payload
 
 
 def parse_log(data: bytes) -> tuple[list[bytes], int]:
-    """(records, length of the sound part). Raises `DamagedLog`."""
+    """(records, length of the sound part). Raises `DamagedLog`. Takes time in proportion to the length, whatever it holds."""
     if not data.startswith(MAGIC):
         if MAGIC.startswith(data):
             return [], 0  # cut while it was created
@@ -40,8 +94,8 @@ def parse_log(data: bytes) -> tuple[list[bytes], int]:
     at = len(MAGIC)
     while at + _HEAD_BYTES <= len(data):
         size = int.from_bytes(data[at : at + 4], "big")
-        payload = data[at + _HEAD_BYTES : at + _HEAD_BYTES + size]
-        whole = 0 < size <= RECORD_BYTES_MAX and len(payload) == size
+        payload = data[at + _HEAD_BYTES : at + _HEAD_BYTES + size] if size <= RECORD_BYTES_MAX else b""
+        whole = 0 < size == len(payload)
         if not whole or zlib.crc32(payload) != int.from_bytes(data[at + 4 : at + 8], "big"):
             if _sound_record_behind(data, at + 1):
                 raise DamagedLog(f"record at byte {at} is damaged and others follow it")
@@ -52,12 +106,23 @@ def parse_log(data: bytes) -> tuple[list[bytes], int]:
 
 
 def _sound_record_behind(data: bytes, start: int) -> bool:
-    """Whether a whole record stands anywhere behind: then the damage is not a torn end."""
+    """Whether a whole record stands anywhere behind: then the damage is not a torn end.
+
+    Gives up with "yes" where finding out would take too long: no torn write of ours looks like that.
+    """
+    view = memoryview(data)
+    summed = 0
     for at in range(start, len(data) - _HEAD_BYTES):
+        if data[at]:
+            continue  # a length has its first byte zero
         size = int.from_bytes(data[at : at + 4], "big")
         if 0 < size <= RECORD_BYTES_MAX and at + _HEAD_BYTES + size <= len(data):
-            payload = data[at + _HEAD_BYTES : at + _HEAD_BYTES + size]
-            if zlib.crc32(payload) == int.from_bytes(data[at + 4 : at + 8], "big"):
+            if zlib.crc32(view[at + _HEAD_BYTES : at + _HEAD_BYTES + size]) == int.from_bytes(
+                data[at + 4 : at + 8], "big"
+            ):
+                return True
+            summed += size
+            if summed > SEARCH_BYTES_MAX:
                 return True
     return False
 
@@ -65,21 +130,23 @@ def _sound_record_behind(data: bytes, start: int) -> bool:
 class DurableLog:
     """The file. `records` are what it held when it was opened; `created` says that it was not there."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, files: Files = MACHINE) -> None:
+        self.path, self._files = path, files
         try:
-            self.created = not path.exists()
-            data = b"" if self.created else path.read_bytes()
+            length = files.size(path)
+            self.created = length is None
+            if length is not None and length > LOG_BYTES_MAX:
+                raise DamagedLog(f"a log of {length} bytes is none of ours")
+            data = b"" if self.created else files.read(path)
             self.records, sound = parse_log(data)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            self._file = files.open(path)
             if sound < len(data):
-                os.ftruncate(self._file, sound)
-            os.lseek(self._file, 0, os.SEEK_END)
+                files.truncate(self._file, sound)
             self.size = sound
             if sound == 0:
                 self._write(MAGIC)
             self._sync()
-            _sync_folder(path.parent)
+            files.sync_folder(path.parent)
         except OSError as error:
             raise self._failed(error) from None
 
@@ -88,12 +155,12 @@ class DurableLog:
 
     def _write(self, data: bytes) -> None:
         while data:
-            written = os.write(self._file, data)
+            written = self._files.write(self._file, data)
             self.size += written
             data = data[written:]
 
     def _sync(self) -> None:
-        os.fdatasync(self._file)
+        self._files.sync(self._file)
 
     def append(self, payloads: Sequence[bytes]) -> None:
         """Append and sync. Raises `DiskFailed`; the process must then stop, because what is on disk is unknown."""
@@ -109,24 +176,16 @@ class DurableLog:
         """Put a new file with these records in the place of the old one. Raises `DiskFailed`."""
         fresh = self.path.with_suffix(".new")
         try:
-            file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-            os.close(self._file)
+            file = self._files.open(fresh, empty=True)
+            self._files.close(self._file)
             self._file, self.size = file, 0
             self._write(MAGIC + b"".join(_frame(payload) for payload in payloads))
             self._sync()
-            os.replace(fresh, self.path)
-            _sync_folder(self.path.parent)
+            self._files.replace(fresh, self.path)
+            self._files.sync_folder(self.path.parent)
         except OSError as error:
             raise self._failed(error) from None
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        self._files.close(self._file)
