@@ -17,7 +17,7 @@ from .journal import Journal
 from .links import Network
 from .log import Log
 from .loop import Node, Settings
-from .store import Store
+from .recovery import open_sound
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -69,7 +69,7 @@ def load_settings(config: Path) -> Settings:
 
 
 async def _run(settings: Settings, log: Log) -> None:
-    store = Store.open(settings.data, settings.genesis)
+    store = open_sound(settings.data, settings.genesis, note=log.note)
     node = Node(settings, store, Journal(settings.data, log.note), log)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,7 +1,9 @@
 """`ledger verify`: replay a data folder from the genesis to its tip, from the files alone, and name the first thing that is wrong.
 
 Every block is decoded, linked, its certificates' signatures checked, its time checked, executed with the given matchers, and its
-roots and events compared with what is stored; at the end the rows of the state are compared too.
+roots and events compared with what is stored; at the end the rows of the state are compared too. Where old bodies are pruned, or
+the node began at a snapshot, there is nothing to replay from: then headers are linked to each other, bodies and events to their
+headers, and the rows to the last header, and the result says from which height.
 """
 
 from __future__ import annotations
@@ -55,7 +57,11 @@ def _check(context: Context, parent: Executed, block: Block, certificate: bytes 
 def verify(
     data_folder: Path, genesis: Genesis, matchers: Matchers, progress: Callable[[int, int], None] = lambda at, of: None
 ) -> dict[str, Any]:
-    """`{"ok", "height", "state_root", "first_bad": {"height", "what"} or None}`; progress gets (height, last height)."""
+    """`{"ok", "height", "state_root", "from_height", "replayed", "first_bad": {"height", "what"} or None}`.
+
+    `from_height` is the first block that was there to look at; `replayed` whether it was done from the genesis. Progress
+    gets (height, last height).
+    """
     try:
         store = Store.open(data_folder, genesis, read_only=True)
     except ConfigError:
@@ -67,6 +73,8 @@ def verify(
     try:
         last = store.height()
         certified = 0
+        if store.first_body() > 1:
+            return _linked(store, tip, progress)
         for height, body, certificate, events in store.raw_blocks():
             if height != tip.header.height + 1:
                 return _bad(tip.header.height + 1, tip, "the block is missing")
@@ -74,7 +82,7 @@ def verify(
                 executed = _check(context, tip, decode_block(body), certificate)
             except (DecodeError, InvalidBlock, AssertionError) as error:
                 return _bad(height, tip, str(error))
-            if codec.encode(tuple(to_item(event) for event in executed.events)) != events:
+            if events is not None and codec.encode(tuple(to_item(event) for event in executed.events)) != events:
                 return _bad(height, tip, "the stored events are not those of the block")
             tip.state.settle(executed.state)
             bottom = tip.state
@@ -93,14 +101,48 @@ def verify(
         "ok": True,
         "height": tip.header.height,
         "state_root": tip.header.state_root.hex(),
+        "from_height": 1,
+        "replayed": True,
         "first_bad": None,
     }
 
 
-def _bad(height: int, tip: Executed, what: str) -> dict[str, Any]:
+def _linked(store: Store, first: Executed, progress: Callable[[int, int], None]) -> dict[str, Any]:
+    """What can be said of a ledger whose beginning is not there."""
+    last, lowest = store.height(), store.first_header()
+    parent: bytes | None = None
+    height = lowest
+    try:
+        for height in range(lowest, last + 1):
+            header = store.header(height)
+            assert header is not None, "the height lies between the first and the last"
+            if parent is not None and header.parent_hash != parent:
+                return _bad(height, first, "the block does not extend the one before it", lowest)
+            parent = header.hash()
+            store.events(height)
+            store.body(height)
+            progress(height, last)
+        tip, certificate = store.final()
+        if certificate is not None and certificate.block_hash != tip.hash:
+            return _bad(last, tip, "the last block has the finalization of another one", lowest)
+    except EnergoError as error:
+        return _bad(height, first, str(error), lowest)
+    return {
+        "ok": True,
+        "height": last,
+        "state_root": tip.header.state_root.hex(),
+        "from_height": lowest,
+        "replayed": False,
+        "first_bad": None,
+    }
+
+
+def _bad(height: int, tip: Executed, what: str, from_height: int = 1) -> dict[str, Any]:
     return {
         "ok": False,
         "height": tip.header.height,
         "state_root": tip.header.state_root.hex(),
+        "from_height": from_height,
+        "replayed": from_height == 1,
         "first_bad": {"height": height, "what": what},
     }

@@ -12,6 +12,7 @@ from ledger.base.crypto import ED25519
 from ledger.base.errors import ConfigError, DiskFailed
 from ledger.base.genesis import Genesis
 from ledger.base.intents import Commit, PlaceOrder, Transfer, decode_transaction
+from ledger.node.database import seal
 from ledger.node.store import DamagedStore, Store
 from ledger.node.verify import verify
 from ledger.simplex.effects import Committed
@@ -141,7 +142,7 @@ def test_a_changed_balance_is_found_by_verify_and_at_start(folder: Path, genesis
     database.close()
     assert not verify(folder, genesis, MATCHERS)["ok"]
     store = Store.open(folder, genesis)
-    with pytest.raises(DamagedStore, match="move it away"):
+    with pytest.raises(DamagedStore, match="set aside"):
         store.final()
     store.close()
 
@@ -158,7 +159,7 @@ def test_another_streets_or_versions_file_is_refused(folder: Path, genesis: Gene
     with pytest.raises(ConfigError, match="another street"):
         Store.open(folder, street(3))
     database = sqlite3.connect(folder / "ledger.sqlite")
-    database.execute("UPDATE meta SET value = X'3939' WHERE key = 'version'")
+    database.execute("UPDATE meta SET value = X'3939', seal = ? WHERE key = 'version'", (seal("version", b"99"),))
     database.commit()
     database.close()
     with pytest.raises(ConfigError, match="another version"):
@@ -167,7 +168,7 @@ def test_another_streets_or_versions_file_is_refused(folder: Path, genesis: Gene
 
 def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path, genesis: Genesis) -> None:
     (tmp_path / "ledger.sqlite").write_bytes(b"not a database at all, just text" * 50)
-    with pytest.raises(DamagedStore, match="fetch it from neighbors"):
+    with pytest.raises(DamagedStore, match="fetched anew from neighbors"):
         Store.open(tmp_path, genesis)
     with pytest.raises(ConfigError, match="there is no ledger here"):
         Store.open(tmp_path / "nowhere", genesis, read_only=True)
@@ -175,8 +176,8 @@ def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path, genesis: Genesis) -
 
 def test_a_full_disk_keeps_the_last_block_whole(tmp_path: Path, genesis: Genesis) -> None:
     store = Store.open(tmp_path, genesis)
-    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    pages = store._database.one("PRAGMA page_count")[0]
+    store._database.run(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(DiskFailed, match="the disk is full"):
         fill(store, genesis)
     height = store.height()
