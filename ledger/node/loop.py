@@ -30,6 +30,7 @@ from ledger.state.transition import Matchers
 
 from . import clock, views
 from .core import Core
+from .database import version_words
 from .journal import Journal
 from .links import Events, Links, Network
 from .log import Log
@@ -236,7 +237,7 @@ class Node:
         self._spawn(self._pump())
         self._spawn(self._tick())
         self._spawn(self._watchdog())
-        self.log.note(f"ready on port {port}, height {self.core.chain.final.header.height}")
+        self.log.note(f"ready on port {port}, height {self.core.chain.final.header.height}, {version_words()}")
         sdnotify.SystemdNotifier().notify("READY=1")
         await self._stop.wait()
         await self.links.close()

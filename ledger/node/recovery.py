@@ -33,7 +33,7 @@ def open_sound(
 ) -> Store:
     """A store that has been checked. Raises `DiskFailed`, and `ConfigError` for the file of another street or version."""
     try:
-        return _checked(folder, genesis, note, retention, opener)
+        return _checked(folder, genesis, retention, opener)
     except DamagedStore as error:
         why = str(error)
     except DiskFailed as error:
@@ -45,13 +45,11 @@ def open_sound(
     return _begin(folder, genesis, note, retention, opener)
 
 
-def _checked(
-    folder: Path, genesis: Genesis, note: Callable[[str], None], retention: Retention, opener: Opener
-) -> Store:
+def _checked(folder: Path, genesis: Genesis, retention: Retention, opener: Opener) -> Store:
     path = folder / FILE_NAME
     if opener.is_condemned(path):
         raise DamagedStore(f"{path}: was found damaged while it was in use")
-    store = Store.open(folder, genesis, retention=retention, opener=opener, note=note)
+    store = Store.open(folder, genesis, retention=retention, opener=opener)
     try:
         store.check_quickly()
     except BaseException:

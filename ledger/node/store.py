@@ -9,7 +9,7 @@ one block) or, for neighbors that ask, not given; it is never a wrong answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -41,7 +41,6 @@ from .database import (
     Database,
     Opener,
     seal,
-    version_words,
     wants_bytes,
     wants_int,
 )
@@ -172,9 +171,8 @@ class Store:
         read_only: bool = False,
         retention: Retention = Retention(),  # noqa: B008 - it never changes
         opener: Opener = MACHINE,
-        note: Callable[[str], None] = lambda text: None,
     ) -> Store:
-        """The store of a data folder, made from the genesis if it is new; `note` is told SQLite's version.
+        """The store of a data folder, made from the genesis if it is new.
 
         Raises `DamagedStore`, `DiskFailed`, and `ConfigError` where the file belongs to another street or version.
         """
@@ -183,7 +181,6 @@ class Store:
             raise ConfigError(
                 f"{path}: there is no ledger here; name the data folder of a home, such as DIR/home1/node"
             )
-        note(version_words())
         database = Database(path, read_only=read_only, opener=opener)
         store = cls(database, genesis, retention)
         try:
