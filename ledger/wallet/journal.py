@@ -2,6 +2,8 @@
 
 A torn record at the very end is cut off when the file is opened: its write never finished, so nothing was built on it.
 Damage before the end is `DamagedLog`: what stood there may have been signed, so the caller must not go on as if it had not.
+A log that is `witnessed` also tells a lost end from a torn one: two places at its beginning, written by turns with each
+batch, say how long the log was before and repeat the batch. So one damage, wherever it is, loses nothing without a word.
 What is done to files goes through `Files`, so that a test or the simulator can put a disk of its own below this very class.
 """
 
@@ -19,7 +21,14 @@ MAGIC: Final = b"energo log 1\n"
 _HEAD_BYTES: Final = 8  # length and CRC-32 of the payload, big-endian
 RECORD_BYTES_MAX: Final = 256 * 1024  # a block with its certificate, twice over
 LOG_BYTES_MAX: Final = 64 * 1024 * 1024  # sixty times what either journal grows to; a longer file is not ours
-SEARCH_BYTES_MAX: Final = 16 * 1024 * 1024  # summed behind a damaged record: bytes made to look like lengths cost no more
+WITNESSED_MAGIC: Final = b"energo log 2\n"
+_PLACES: Final = (1_024, 2_048)  # a place lies in sectors of its own
+_PLACE_BYTES: Final = 1_024
+_RECORDS_AT: Final = 4_096  # where a witnessed log's records begin: beyond the page of the places
+_PLACE_HEAD: Final = b"here"
+SEARCH_BYTES_MAX: Final = (
+    16 * 1024 * 1024
+)  # summed behind a damaged record: bytes made to look like lengths cost no more
 
 
 class DamagedLog(EnergoError):
@@ -43,13 +52,13 @@ class Files:
         return path.read_bytes()
 
     def open(self, path: Path, *, empty: bool = False) -> int:
-        """A handle for writing at the end of a file that is made if it is not there; `empty` drops what it held."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if empty else 0)
+        """A handle for writing to a file that is made if it is not there; `empty` drops what it held."""
+        flags = os.O_RDWR | os.O_CREAT | (os.O_TRUNC if empty else 0)
         return os.open(path, flags, 0o600)
 
-    def write(self, file: int, data: bytes) -> int:
-        """Append; how many bytes were taken."""
-        return os.write(file, data)
+    def write(self, file: int, data: bytes, at: int) -> int:
+        """Put bytes at a place; how many were taken."""
+        return os.pwrite(file, data, at)
 
     def truncate(self, file: int, size: int) -> None:
         """Cut the end off."""
@@ -90,8 +99,11 @@ def parse_log(data: bytes) -> tuple[list[bytes], int]:
         if MAGIC.startswith(data):
             return [], 0  # cut while it was created
         raise DamagedLog("the log does not begin as one")
+    return _parse_records(data, len(MAGIC))
+
+
+def _parse_records(data: bytes, at: int) -> tuple[list[bytes], int]:
     records: list[bytes] = []
-    at = len(MAGIC)
     while at + _HEAD_BYTES <= len(data):
         size = int.from_bytes(data[at : at + 4], "big")
         payload = data[at + _HEAD_BYTES : at + _HEAD_BYTES + size] if size <= RECORD_BYTES_MAX else b""
@@ -127,35 +139,100 @@ def _sound_record_behind(data: bytes, start: int) -> bool:
     return False
 
 
-class DurableLog:
-    """The file. `records` are what it held when it was opened; `created` says that it was not there."""
+def _place(length: int, batch: bytes) -> bytes:
+    """What a place says: the log's length before a batch, and the batch itself where it fits."""
+    copy = batch if len(batch) <= _PLACE_BYTES - 20 else b""
+    said = _PLACE_HEAD + length.to_bytes(8, "big") + len(copy).to_bytes(4, "big") + copy
+    return said + zlib.crc32(said).to_bytes(4, "big")
 
-    def __init__(self, path: Path, files: Files = MACHINE) -> None:
-        self.path, self._files = path, files
+
+def _said(data: bytes, at: int) -> tuple[int, bytes] | None:
+    """What a place says, if it is whole."""
+    size = int.from_bytes(data[at + 12 : at + 16], "big")
+    end = at + 16 + size
+    if data[at : at + 4] != _PLACE_HEAD or size > _PLACE_BYTES - 20:
+        return None
+    if zlib.crc32(data[at:end]).to_bytes(4, "big") != data[end : end + 4]:
+        return None
+    return int.from_bytes(data[at + 4 : at + 12], "big"), data[at + 16 : end]
+
+
+def _last_turn(data: bytes) -> int:
+    """Which place said the newest: the other one is next."""
+    said = [_said(data, at) or (-1, b"") for at in _PLACES]
+    return said.index(max(said))
+
+
+def parse_witnessed_log(data: bytes) -> tuple[list[bytes], int, bytes]:
+    """(records, length of the sound part, a batch that is to be put behind it again). Raises `DamagedLog`."""
+    said = [found for at in _PLACES if (found := _said(data, at)) is not None]
+    if len(data) <= _RECORDS_AT and all(each == (_RECORDS_AT, b"") for each in said):
+        if data[: len(WITNESSED_MAGIC)].strip(b"\0") in (b"", WITNESSED_MAGIC) or WITNESSED_MAGIC.startswith(data):
+            return [], 0, b""  # cut while it was created
+        raise DamagedLog("the log does not begin as one")
+    if not data.startswith(WITNESSED_MAGIC):
+        raise DamagedLog("the log does not begin as one")
+    if not said:
+        raise DamagedLog("nothing says how long the log was")
+    length, batch = max(said)
+    records, sound = _parse_records(data, _RECORDS_AT)
+    sound = max(sound, _RECORDS_AT)
+    if sound < length:
+        raise DamagedLog(f"the log was {length} bytes long and only {sound} are sound")
+    if sound >= length + len(batch):
+        return records, sound, b""
+    kept, at = _parse_records(data[:length].ljust(_RECORDS_AT, b"\0"), _RECORDS_AT)
+    if max(at, _RECORDS_AT) != length:
+        raise DamagedLog("the log's length is not at the end of a record")
+    again, _ = _parse_records(batch, 0)
+    return kept + again, length, batch
+
+
+class DurableLog:
+    """The file. `records` are what it held when it was opened; `begun` says that there was none, or none that was ever synced."""
+
+    def __init__(self, path: Path, files: Files = MACHINE, *, witnessed: bool = False) -> None:
+        self.path, self._files, self._witnessed = path, files, witnessed
+        self._turn = 0
         try:
             length = files.size(path)
-            self.created = length is None
             if length is not None and length > LOG_BYTES_MAX:
                 raise DamagedLog(f"a log of {length} bytes is none of ours")
-            data = b"" if self.created else files.read(path)
-            self.records, sound = parse_log(data)
+            data = b"" if length is None else files.read(path)
+            batch = b""
+            if witnessed:
+                self.records, sound, batch = parse_witnessed_log(data)
+                self._turn = _last_turn(data) + 1
+            else:
+                self.records, sound = parse_log(data)
+            self.begun = sound == 0
             self._file = files.open(path)
             if sound < len(data):
                 files.truncate(self._file, sound)
             self.size = sound
             if sound == 0:
-                self._write(MAGIC)
+                self._begin()
+            self._write(batch)
             self._sync()
             files.sync_folder(path.parent)
         except OSError as error:
             raise self._failed(error) from None
+
+    def _begin(self) -> None:
+        """What stands in a log before its first record."""
+        if not self._witnessed:
+            self._write(MAGIC)
+            return
+        places = _place(_RECORDS_AT, b"").ljust(_PLACE_BYTES, b"\0")
+        self._write(WITNESSED_MAGIC.ljust(_PLACES[0], b"\0") + places.ljust(_RECORDS_AT - _PLACES[0], b"\0"))
+        self._turn = 1
 
     def _failed(self, error: OSError) -> DiskFailed:
         return DiskFailed(f"{self.path}: {error.strerror}; free space or check the card, then start again")
 
     def _write(self, data: bytes) -> None:
         while data:
-            written = self._files.write(self._file, data)
+            written = self._files.write(self._file, data, self.size)
             self.size += written
             data = data[written:]
 
@@ -167,10 +244,20 @@ class DurableLog:
         if not payloads:
             return
         try:
-            self._write(b"".join(_frame(payload) for payload in payloads))
+            batch = b"".join(_frame(payload) for payload in payloads)
+            if self._witnessed:
+                self._witness(batch)
+            self._write(batch)
             self._sync()
         except OSError as error:
             raise self._failed(error) from None
+
+    def _witness(self, batch: bytes) -> None:
+        said, at = _place(self.size, batch), _PLACES[self._turn % 2]
+        self._turn += 1
+        while said:
+            written = self._files.write(self._file, said, at)
+            said, at = said[written:], at + written
 
     def rewrite(self, payloads: Iterable[bytes]) -> None:
         """Put a new file with these records in the place of the old one. Raises `DiskFailed`."""
@@ -179,7 +266,11 @@ class DurableLog:
             file = self._files.open(fresh, empty=True)
             self._files.close(self._file)
             self._file, self.size = file, 0
-            self._write(MAGIC + b"".join(_frame(payload) for payload in payloads))
+            self._begin()
+            batch = b"".join(_frame(payload) for payload in payloads)
+            self._write(batch)
+            if self._witnessed:
+                self._witness(b"")
             self._sync()
             self._files.replace(fresh, self.path)
             self._files.sync_folder(self.path.parent)

@@ -62,7 +62,10 @@ class VoteJournal:
                 f"{journal}: the record of this key's votes is gone; it will not vote again. Ask the street to admit a new node key"
             )
         try:
-            self._log = DurableLog(journal)
+            self._log = DurableLog(journal, witnessed=True)
+            if self._log.begun and begun.exists():
+                self._log.close()
+                raise DamagedLog("the record of this key's votes begins anew")
             self.guard = Guard(decode_signed(raw) for raw in self._log.records)
         except DamagedLog as error:
             raise Amnesia(

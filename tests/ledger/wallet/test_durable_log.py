@@ -13,11 +13,11 @@ from ledger.wallet.journal import DurableLog
 
 def test_what_was_appended_is_synced_before_append_returns() -> None:
     calls: list[str] = []
-    write, sync = os.write, os.fdatasync
+    write, sync = os.pwrite, os.fdatasync
 
-    def noted_write(file: int, data: bytes) -> int:
+    def noted_write(file: int, data: bytes, at: int) -> int:
         calls.append("write")
-        return write(file, data)
+        return write(file, data, at)
 
     def noted_sync(file: int) -> None:
         calls.append("sync")
@@ -25,7 +25,7 @@ def test_what_was_appended_is_synced_before_append_returns() -> None:
 
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         log = DurableLog(Path(folder) / "log")
-        patch.setattr(os, "write", noted_write)
+        patch.setattr(os, "pwrite", noted_write)
         patch.setattr(os, "fdatasync", noted_sync)
         log.append([b"one", b"two"])
         assert calls[0] == "write"

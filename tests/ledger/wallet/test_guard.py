@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ledger.base.crypto import ZERO_HASH, sha256
 from ledger.base.errors import DiskFailed, SignerRefused
 from ledger.wallet.guard import FINALIZE, NOTARIZE, NULLIFY, PROPOSE, Guard, Signed, decode_signed
-from ledger.wallet.journal import MAGIC, DamagedLog, DurableLog, parse_log
+from ledger.wallet.journal import MAGIC, DamagedLog, DurableLog, parse_log, parse_witnessed_log
 from ledger.wallet.keystore import Amnesia, VoteJournal, create_keys, load_keys
 
 A, B = sha256(b"a"), sha256(b"b")
@@ -77,7 +77,7 @@ def test_a_vote_is_on_disk_before_its_signature_is_given(tmp_path: Path) -> None
     seed = sha256(b"seed")
     journal = VoteJournal(tmp_path)
     signature, time_ms = journal.sign(NOTARIZE, 0, 1, A, 77, seed, b"message")
-    records, _ = parse_log((tmp_path / "votes.journal").read_bytes())
+    records, _, _ = parse_witnessed_log((tmp_path / "votes.journal").read_bytes())
     assert [decode_signed(raw)[:5] for raw in records] == [(NOTARIZE, 0, 1, A, 77)]
     journal.close()
     again = VoteJournal(tmp_path)
@@ -87,22 +87,36 @@ def test_a_vote_is_on_disk_before_its_signature_is_given(tmp_path: Path) -> None
     again.close()
 
 
-def test_a_torn_end_is_cut_off_and_damage_before_it_stops_the_voter(tmp_path: Path) -> None:
+def test_no_vote_is_forgotten_over_one_damage_however_much_of_the_end_is_lost(tmp_path: Path) -> None:
     seed = sha256(b"seed")
     journal = VoteJournal(tmp_path)
+    ends = []
     for view in range(1, 6):
-        journal.sign(NOTARIZE, 0, view, A, 77, seed, b"message")
+        given = journal.sign(NOTARIZE, 0, view, A, 77, seed, b"message")
+        ends.append((tmp_path / "votes.journal").stat().st_size)
     journal.close()
     path = tmp_path / "votes.journal"
     whole = path.read_bytes()
-    for cut in range(len(MAGIC), len(whole), 7):
+    for cut in [*range(0, ends[-2], 97), ends[-2] - 1]:
         path.write_bytes(whole[:cut])
-        VoteJournal(tmp_path).close()
-    damaged = bytearray(whole)
-    damaged[len(MAGIC) + 20] ^= 1
-    path.write_bytes(bytes(damaged))
-    with pytest.raises(Amnesia, match="will not vote again"):
-        VoteJournal(tmp_path)
+        with pytest.raises(Amnesia, match="will not vote again"):
+            VoteJournal(tmp_path)
+    for cut in range(ends[-2], len(whole)):
+        path.write_bytes(whole[:cut])
+        healed = VoteJournal(tmp_path)
+        assert healed.sign(NOTARIZE, 0, 5, A, 99, seed, b"message") == given
+        healed.close()
+        assert path.read_bytes() == whole
+    for at in range(0, len(whole), 41):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1
+        path.write_bytes(bytes(damaged))
+        try:
+            healed = VoteJournal(tmp_path)
+        except Amnesia:
+            continue
+        assert len(healed.guard.live()) == 5
+        healed.close()
 
 
 def test_a_lost_journal_is_amnesia(tmp_path: Path) -> None:
@@ -139,10 +153,10 @@ def test_a_full_disk_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.Monkey
 
     log = DurableLog(tmp_path / "log")
 
-    def full(descriptor: int, data: bytes) -> int:
+    def full(descriptor: int, data: bytes, at: int) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(DiskFailed, match="free space"):
         log.append([b"record"])
 
