@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import signal
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,6 +23,7 @@ from .recovery import open_sound
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")  # [fe80::1%eth0]:4711
     if not host or not port.isdigit() or not 0 < int(port) < 65_536:
         raise ValueError(f"{text!r} is not an address such as 192.168.1.20:4711")
     return host, int(port)
@@ -44,20 +46,27 @@ def load_settings(config: Path) -> Settings:
             peers.append(_address(text))
         except ValueError as error:
             raise ConfigError(f"{config}: [network] peers: {error}") from None
+    data = node.file("data")
+    listen = network.take("listen", str, "::")
+    try:
+        ip_address(listen)
+    except ValueError:
+        raise ConfigError(f"{config}: [network] listen: {listen!r} is not an address; :: is all of them") from None
     settings = Settings(
         name=name,
         genesis=load_genesis(node.file("genesis")),
-        data=node.file("data"),
+        data=data,
         operators=served.file("operators"),
         view=served.file("view"),
         wallet=wallet.file("socket"),
         network=Network(
-            listen=network.take("listen", str, "0.0.0.0"),
+            listen=listen,
             port=network.integer("port", 0, 65_535, 0),
             zeroconf=network.take("zeroconf", bool, True),
             interfaces=tuple(network.texts("interfaces")),
             peers=tuple(peers),
             redial_ms_max=network.integer("redial_ms_max", 100, 600_000, 30_000),
+            cache=data / "peers.json",
         ),
         clock_trusted=times.take("trusted", bool, False),
     )

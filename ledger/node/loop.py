@@ -219,7 +219,7 @@ class Node:
                     "direction": "out" if link.dialed else "in",
                     "connected_since": views.format_time(link.since_ms // 1000),
                     "height": None if status is None else status.final_height,
-                    "rtt_ms": None,
+                    "rtt_ms": link.pulse.rtt_ms,
                 }
             )
         return found

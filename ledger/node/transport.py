@@ -3,18 +3,21 @@
 The TLS certificate is made at each start and means nothing by itself: no name, date or chain is checked (Pis have no
 clock). Inside the tunnel both ends exchange nonces and sign both nonces, both ids and the hash of the server's certificate with
 their transport keys; a relay in the middle has another certificate, so its proof fails. Then the server welcomes the client or
-refuses in words. Before that a stranger costs one TLS handshake and one small message.
+refuses in words. Before that a stranger costs one TLS handshake and one small message, counted from the first byte on.
+
+A peer that proves this node's own key and is not this node is a clone of its card: it is never linked, and told of.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -25,38 +28,56 @@ from ledger.base import codec
 from ledger.base.crypto import ED25519, HASH_BYTES, LINK_VERSION, SIGNATURE_BYTES, link_message, sha256
 from ledger.base.errors import DecodeError, EnergoError
 from ledger.base.limits import FRAME_BYTES_MAX
+from ledger.base.units import Millis
 from ledger.gossip.frames import LENGTH_BYTES
 
-from .clock import random_bytes
+from .clock import mono_ms, random_bytes
+from .pacing import Pulse
 from .signer import Signer
 
 HANDSHAKE_S: Final = 5.0  # a slow stranger holds one of few places for no longer
 HELLO_BYTES_MAX: Final = 256
 HALF_OPEN_MAX: Final = 32
-HALF_OPEN_PER_ADDRESS_MAX: Final = 8
+HALF_OPEN_PER_ADDRESS_MAX: Final = 4
+BACKLOG: Final = 64  # twice what may be half-open: the kernel holds what comes in one turn of the loop
 OUTBOX_BYTES_MAX: Final = 4 * 1024 * 1024  # a peer that reads slower than this is let go; it catches up when it returns
-FRAMES_PER_S: Final = 4_000  # of one peer; an honest one of 31 sends some hundreds
-BURST_FRAMES: Final = 8_000
+WRITE_BYTES_MAX: Final = 64 * 1024  # what is handed to TLS at once: urgent frames wait behind no more than this
+PORT_MAX: Final = 65_535
+ACCEPT_RETRY_S: Final = 1.0  # where the system has no more descriptors
 
 
 class LinkFailed(EnergoError):
-    """A link that did not come to be, in words; `peer` is the member at the other end where that was proved."""
+    """A link that did not come to be, in words; `key` is the transport key of the other end where that was proved."""
 
     code = "link_failed"
 
-    def __init__(self, message: str, peer: int | None = None) -> None:
+    def __init__(self, message: str, key: bytes | None = None) -> None:
         super().__init__(message)
-        self.peer = peer
+        self.key = key
 
 
-def decode_hello(raw: bytes) -> tuple[int, bytes, bytes, bytes]:
-    """A stranger's (version of the link, chain id, nonce, public key). Raises `DecodeError`."""
-    version, chain_id, nonce, peer_id = codec.want(
-        codec.decode(raw, bytes_max=HELLO_BYTES_MAX), int, bytes, bytes, bytes
-    )
-    for part in (chain_id, nonce, peer_id):
+class Itself(LinkFailed):
+    """The other end is this very node: the address is to be forgotten."""
+
+
+class Hello(NamedTuple):
+    """What each end says first. `port` is where it listens, 0 where it does not: a hint for the others."""
+
+    version: int
+    chain_id: bytes
+    nonce: bytes
+    key: bytes
+    port: int
+
+
+def decode_hello(raw: bytes) -> Hello:
+    """What a stranger says first. Raises `DecodeError`."""
+    fields = codec.want(codec.decode(raw, bytes_max=HELLO_BYTES_MAX), int, bytes, bytes, bytes, int)
+    hello = Hello(*fields)
+    for part in (hello.chain_id, hello.nonce, hello.key):
         codec.of_length(part, HASH_BYTES, "a part of a hello")
-    return version, chain_id, nonce, peer_id
+    codec.in_range(hello.port, 0, PORT_MAX, "port of a hello")
+    return hello
 
 
 def decode_welcome(raw: bytes) -> tuple[bool, str]:
@@ -116,32 +137,87 @@ class Directory(Protocol):
         """What a person calls that home."""
 
 
-@dataclass
+class Outbox:
+    """What waits to be sent to one peer: urgent frames before the others, each kind in its order, bounded in bytes."""
+
+    def __init__(self) -> None:
+        self._urgent: deque[bytes] = deque()
+        self._other: deque[bytes] = deque()
+        self.size = 0
+
+    def put(self, frame: bytes, *, urgent: bool) -> bool:
+        """Queue a frame; False where there is no room, and nothing is queued."""
+        if self.size + len(frame) > OUTBOX_BYTES_MAX:
+            return False
+        (self._urgent if urgent else self._other).append(frame)
+        self.size += len(frame)
+        return True
+
+    def take(self) -> bytes:
+        """The next frames in one piece of about `WRITE_BYTES_MAX`; empty where none waits."""
+        taken: list[bytes] = []
+        room = WRITE_BYTES_MAX
+        while room > 0 and (queue := self._urgent or self._other):
+            taken.append(queue.popleft())
+            room -= len(taken[-1])
+        piece = b"".join(taken)
+        self.size -= len(piece)
+        return piece
+
+
 class Link:
     """An authenticated link to a member, whose transport key is `key`. `dialed`: this node opened it."""
 
-    peer: int
-    key: bytes
-    dialed: bool
-    address: str
-    since_ms: int
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+    def __init__(
+        self,
+        peer: int,
+        key: bytes,
+        dialed: bool,
+        at: tuple[str, int],
+        since_ms: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        listens: int = 0,
+    ) -> None:
+        self.peer, self.key, self.dialed, self.at, self.since_ms = peer, key, dialed, at, since_ms
+        self.reader, self.writer, self.listens = reader, writer, listens
+        self._outbox, self._filled = Outbox(), asyncio.Event()
+        self.pulse = Pulse(mono_ms())
 
-    def send(self, frame: bytes) -> bool:
-        """Queue a frame; False where the peer reads too slowly and the link is given up."""
-        transport = self.writer.transport
-        if transport.is_closing():
+    @property
+    def address(self) -> str:
+        """Where the other end is, for a person."""
+        host, port = self.at
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def send(self, frame: bytes, *, urgent: bool = False) -> bool:
+        """Queue a frame; False where the peer reads too slowly and the link is given up. One that has ended takes all."""
+        if self.writer.transport.is_closing():
+            return True
+        if not self._outbox.put(frame, urgent=urgent):
+            self.writer.transport.abort()
             return False
-        if transport.get_write_buffer_size() > OUTBOX_BYTES_MAX:
-            transport.abort()
-            return False
-        self.writer.write(frame)
+        self._filled.set()
         return True
 
+    async def write(self) -> None:
+        """Send what is queued until the link ends. Raises `OSError`."""
+        self.writer.transport.set_write_buffer_limits(high=WRITE_BYTES_MAX)
+        while True:
+            while piece := self._outbox.take():
+                self.writer.write(piece)
+                await self.writer.drain()
+            self._filled.clear()
+            await self._filled.wait()
+
     def close(self) -> None:
-        """End the link."""
+        """End the link: what was handed to TLS is still sent, if the peer reads it."""
         self.writer.close()
+
+    def abort(self) -> None:
+        """End the link now: nobody is there."""
+        self.writer.transport.abort()
 
 
 class Transport:
@@ -156,69 +232,116 @@ class Transport:
         signer: Signer,
         on_link: Callable[[Link], Awaitable[None]],
         may_link: Callable[[int, bytes, bool], str],
+        on_clone: Callable[[str], None],
         note: Callable[[str], None],
         now_ms: Callable[[], int],
     ) -> None:
         self._chain_id, self._own_id, self._directory, self._signer = chain_id, own_id, directory, signer
         self._on_link, self._may_link, self._note, self._now_ms = on_link, may_link, note, now_ms
+        self._on_clone = on_clone
         self._server_context, self._client_context, self._certificate_hash = _contexts()
         self._half_open: dict[str, int] = {}
-        self._server: asyncio.Server | None = None
+        self._dialing: set[bytes] = set()
+        self._listener: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.port = 0
 
     async def listen(self, host: str, port: int) -> int:
-        """Listen; the port. Raises `LinkFailed` where the port is taken."""
+        """Listen; the port. `::` is every address of both families. Raises `LinkFailed` where the port is taken."""
         try:
-            self._server = await asyncio.start_server(
-                self._accept, host, port, ssl=self._server_context, ssl_handshake_timeout=HANDSHAKE_S
-            )
+            self._listener = _listener(host, port)
         except OSError as error:
+            words = os.strerror(error.errno) if error.errno else str(error)
             raise LinkFailed(
-                f"cannot listen on {host} port {port} ({error.strerror}); stop what uses it or set [network] port"
+                f"cannot listen on {host} port {port} ({words}); stop what uses it or set [network] port"
             ) from None
-        listening: int = self._server.sockets[0].getsockname()[1]
-        return listening
+        self.port = self._listener.getsockname()[1]
+        self._spawn(self._accept_all(self._listener))
+        return self.port
 
     async def close(self) -> None:
-        """Stop listening."""
-        if self._server is not None:
-            self._server.close()
+        """Stop listening, and end what is being introduced."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._listener is not None:
+            self._listener.close()
 
-    async def dial(self, host: str, port: int) -> int:
-        """Open a link, and run it to its end; the member it led to. Raises `LinkFailed`."""
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def dial(self, host: str, port: int, *, linked: Callable[[bytes], None] = lambda key: None) -> int:
+        """Open a link, and run it to its end; the member it led to. Raises `LinkFailed`.
+
+        `host` is a number, with %interface where it is link-local. `linked` is told of the member's key when he is proved.
+        """
+        where = f"{host} port {port}"
         try:
             async with asyncio.timeout(HANDSHAKE_S):
-                reader, writer = await asyncio.open_connection(host, port, ssl=self._client_context)
+                reader, writer = await asyncio.open_connection(
+                    host, port, ssl=self._client_context, server_hostname="", ssl_handshake_timeout=HANDSHAKE_S
+                )
         except (OSError, TimeoutError, ssl.SSLError) as error:
-            raise LinkFailed(f"{host} port {port} does not answer: {_words(error)}") from None
+            raise LinkFailed(f"{where} does not answer: {_words(error)}") from None
         try:
             async with asyncio.timeout(HANDSHAKE_S):
-                peer, key = await self._prove(reader, writer, dialed=True, certificate_hash=_peer_certificate(writer))
+                certificate_hash = _peer_certificate(writer)
+                if certificate_hash == self._certificate_hash:
+                    raise Itself("it is this node itself")
+                peer, hello = await self._prove(reader, writer, dialed=True, certificate_hash=certificate_hash)
                 welcome, words = decode_welcome(await _receive(reader, HELLO_BYTES_MAX))
             if not welcome:
-                raise LinkFailed(f"{host} port {port} refused the link: {words}", peer)
-        except LinkFailed:
+                raise LinkFailed(f"it refused the link: {words}", hello.key)
+        except Itself:
             writer.close()
             raise
+        except LinkFailed as error:
+            writer.close()
+            raise LinkFailed(f"{where}: {error}", error.key) from None
         except (OSError, TimeoutError, asyncio.IncompleteReadError, DecodeError, EnergoError) as error:
             writer.close()
-            raise LinkFailed(f"{host} port {port}: the introduction failed: {_words(error)}") from None
-        await self._on_link(Link(peer, key, True, f"{host}:{port}", self._now_ms(), reader, writer))
+            raise LinkFailed(f"{where}: the introduction failed: {_words(error)}") from None
+        linked(hello.key)
+        await self._on_link(Link(peer, hello.key, True, (host, port), self._now_ms(), reader, writer, listens=port))
         return peer
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host, port = writer.get_extra_info("peername")[:2]
-        if sum(self._half_open.values()) >= HALF_OPEN_MAX or self._half_open.get(host, 0) >= HALF_OPEN_PER_ADDRESS_MAX:
-            writer.transport.abort()
-            return
-        self._half_open[host] = self._half_open.get(host, 0) + 1
+    async def _accept_all(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, address = await loop.sock_accept(listener)
+            except OSError as error:
+                self._note(f"no link can be accepted now ({error.strerror}); tried again in {ACCEPT_RETRY_S:.0f} s")
+                await asyncio.sleep(ACCEPT_RETRY_S)
+                continue
+            host = _host(address)
+            if (
+                sum(self._half_open.values()) >= HALF_OPEN_MAX
+                or self._half_open.get(host, 0) >= HALF_OPEN_PER_ADDRESS_MAX
+            ):
+                accepted.close()
+                self._note(f"strangers at {host} keep too many introductions open; some were turned away")
+                continue
+            self._half_open[host] = self._half_open.get(host, 0) + 1
+            self._spawn(self._accept(accepted, host, address[1]))
+
+    async def _accept(self, accepted: socket.socket, host: str, port: int) -> None:
+        writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(HANDSHAKE_S):
-                peer, key = await self._prove(reader, writer, dialed=False, certificate_hash=self._certificate_hash)
-                words = self._may_link(peer, key, False)
+                reader, writer = await _served(accepted, self._server_context)
+                peer, hello = await self._prove(reader, writer, dialed=False, certificate_hash=self._certificate_hash)
+                words = self._may_link(peer, hello.key, False)
                 await _send(writer, codec.encode((words == "", words)))
         except (OSError, TimeoutError, asyncio.IncompleteReadError, DecodeError, EnergoError) as error:
-            self._note(f"a stranger at {host} was turned away: {_words(error)}")
-            writer.close()
+            if not isinstance(error, Itself):
+                self._note(f"a stranger at {host} was turned away: {_words(error)}")
+            if writer is None:
+                accepted.close()
+            else:
+                writer.close()
             return
         finally:
             self._half_open[host] -= 1
@@ -227,40 +350,100 @@ class Transport:
         if words:
             writer.close()
             return
-        await self._on_link(Link(peer, key, False, f"{host}:{port}", self._now_ms(), reader, writer))
+        await self._on_link(
+            Link(peer, hello.key, False, (host, port), self._now_ms(), reader, writer, listens=hello.port)
+        )
 
     async def _prove(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, dialed: bool, certificate_hash: bytes
-    ) -> tuple[int, bytes]:
-        """Exchange hellos and proofs; the peer's number and key. Raises `LinkFailed`, `DecodeError`, a signer's error."""
-        own_nonce = random_bytes(HASH_BYTES)
-        await _send(writer, codec.encode((LINK_VERSION, self._chain_id, own_nonce, self._own_id)))
-        version, chain_id, nonce, peer_id = decode_hello(await _receive(reader, HELLO_BYTES_MAX))
-        if version != LINK_VERSION:
-            raise LinkFailed(f"it speaks version {version} of the link, this node {LINK_VERSION}; update the older one")
-        if chain_id != self._chain_id:
+    ) -> tuple[int, Hello]:
+        """Exchange hellos and proofs; the peer's number and hello. Raises `LinkFailed`, `DecodeError`, a signer's error."""
+        own = Hello(LINK_VERSION, self._chain_id, random_bytes(HASH_BYTES), self._own_id, self.port)
+        if dialed:
+            self._dialing.add(own.nonce)
+        try:
+            await _send(writer, codec.encode(tuple(own)))
+            hello = decode_hello(await _receive(reader, HELLO_BYTES_MAX))
+            peer = self._peer_of(hello)
+            nonces = (own.nonce, hello.nonce) if dialed else (hello.nonce, own.nonce)
+            signature = await self._signer.prove_link(
+                dialed=dialed,
+                client_nonce=nonces[0],
+                server_nonce=nonces[1],
+                peer=hello.key,
+                certificate_hash=certificate_hash,
+            )
+            await _send(writer, signature)
+            proof = await _receive(reader, SIGNATURE_BYTES)
+        finally:
+            self._dialing.discard(own.nonce)
+        message = link_message(
+            self._chain_id, int(not dialed), nonces[0], nonces[1], hello.key, self._own_id, certificate_hash
+        )
+        if not ED25519.verify(hello.key, proof, message):
+            raise LinkFailed("it could not prove that it has the key of the member that it says it is")
+        if peer is None:
+            # This node signs as the one end or the other, with its own certificate or for a stranger's: never both. So
+            # somebody else holds the key.
+            where = _host(writer.get_extra_info("peername"))
+            self._on_clone(where)
+            raise LinkFailed(
+                f"{where} has this home's own keys: the card was copied; switch one of the two off for good"
+            )
+        return peer, hello
+
+    def _peer_of(self, hello: Hello) -> int | None:
+        """The member that a stranger says it is; None where it says that it is this home. Raises `LinkFailed`."""
+        if hello.version != LINK_VERSION:
+            raise LinkFailed(
+                f"it speaks version {hello.version} of the link, this node {LINK_VERSION}; update the older one"
+            )
+        if hello.chain_id != self._chain_id:
             raise LinkFailed("it belongs to another street (another chain id); check its genesis file")
-        if peer_id == self._own_id:
-            raise LinkFailed("it is this node itself")
-        peer = self._directory.peer_of(peer_id)
+        if hello.key == self._own_id:
+            if hello.nonce in self._dialing:
+                raise Itself("it is this node itself")
+            return None
+        peer = self._directory.peer_of(hello.key)
         if peer is None:
             raise LinkFailed("its key is not one of this street's; admit its home first")
-        nonces = (own_nonce, nonce) if dialed else (nonce, own_nonce)
-        signature = await self._signer.prove_link(
-            dialed=dialed,
-            client_nonce=nonces[0],
-            server_nonce=nonces[1],
-            peer=peer_id,
-            certificate_hash=certificate_hash,
-        )
-        await _send(writer, signature)
-        proof = await _receive(reader, SIGNATURE_BYTES)
-        message = link_message(
-            self._chain_id, int(not dialed), nonces[0], nonces[1], peer_id, self._own_id, certificate_hash
-        )
-        if not ED25519.verify(peer_id, proof, message):
-            raise LinkFailed("it could not prove that it has the key of the member that it says it is")
-        return peer, peer_id
+        return peer
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `OSError`."""
+    if host == "::" and not socket.has_dualstack_ipv6():
+        host = "0.0.0.0"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=host == "::")
+    listener.setblocking(False)
+    return listener
+
+
+def _host(address: Any) -> str:
+    """Of an address that a socket gives: the host, as it can be dialed; an IPv4 address also where it came over IPv6."""
+    host: str = address[0]
+    if host.startswith("::ffff:") and "." in host:
+        return host.removeprefix("::ffff:")
+    if host.startswith("fe80:") and "%" not in host and len(address) == 4 and address[3]:
+        try:
+            return f"{host}%{socket.if_indextoname(address[3])}"
+        except OSError:
+            return host  # the interface went away meanwhile
+    return host
+
+
+async def _served(
+    accepted: socket.socket, context: ssl.SSLContext
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """The server's side of a TLS tunnel on a connection that was accepted. Raises `OSError`."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=WRITE_BYTES_MAX)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    tunnel, _ = await loop.connect_accepted_socket(
+        lambda: protocol, accepted, ssl=context, ssl_handshake_timeout=HANDSHAKE_S
+    )
+    return reader, asyncio.StreamWriter(tunnel, protocol, reader, loop)
 
 
 def _words(error: BaseException) -> str:
@@ -291,16 +474,12 @@ async def _receive(reader: asyncio.StreamReader, bytes_max: int) -> bytes:
     return await reader.readexactly(size)
 
 
-async def read_frames(link: Link, take: Callable[[bytes], None]) -> None:
-    """Hand every frame of a link to `take` until it ends, at a bounded rate. Raises `DecodeError` for a bad length."""
-    loop = asyncio.get_running_loop()
-    tokens, last_s = float(BURST_FRAMES), loop.time()
+async def read_frames(link: Link, take: Callable[[bytes], Millis]) -> None:
+    """Hand every frame of a link to `take` until it ends; read no more for as many ms as it says.
+
+    Raises `DecodeError` for a bad length, `OSError` and `asyncio.IncompleteReadError` where the link ends.
+    """
     while True:
-        frame = await _receive(link.reader, FRAME_BYTES_MAX)
-        now_s = loop.time()
-        tokens = min(float(BURST_FRAMES), tokens + (now_s - last_s) * FRAMES_PER_S)
-        last_s = now_s
-        if tokens < 1:
-            await asyncio.sleep((1 - tokens) / FRAMES_PER_S)
-        tokens -= 1
-        take(frame)
+        wait_ms = take(await _receive(link.reader, FRAME_BYTES_MAX))
+        if wait_ms:
+            await asyncio.sleep(wait_ms / 1000)

@@ -31,9 +31,9 @@ from ledger.base.crypto import sha256
 from ledger.base.errors import ConfigError, DecodeError, SignerRefused, SignerUnavailable, UnitError
 from ledger.base.limits import FRAME_BYTES_MAX, LOCAL_REQUEST_BYTES_MAX
 from ledger.client import unpack_answer
-from ledger.gossip import frames, sync
+from ledger.gossip import frames, presence, sync
 from ledger.node import __main__ as node
-from ledger.node import api, store, transport
+from ledger.node import api, peers, store, transport
 from ledger.simplex import messages, records
 from ledger.state import blocks, state
 from ledger.state.events import to_item
@@ -238,6 +238,10 @@ def _frame_again(taken: tuple[frames.AnyMessage, bytes]) -> bytes:
     return frames.encode(*taken)[frames.LENGTH_BYTES :]
 
 
+def _presence_again(taken: presence.Presence) -> bytes:
+    return presence.encode(taken)[frames.LENGTH_BYTES :]
+
+
 def _positional(row: Any) -> bytes:
     return codec.encode(tuple(row))
 
@@ -265,6 +269,8 @@ PARSERS: Final = (
     Parser("frame", _frame, _DECODE, again=_frame_again, prefix=1),
     Parser("hello", transport.decode_hello, _DECODE, again=_positional),
     Parser("welcome", transport.decode_welcome, _DECODE, again=_positional),
+    Parser("presence", presence.decode, _DECODE, again=_presence_again, prefix=1),
+    Parser("known-addresses", peers.decode_cache, _DECODE, _TEXT),
     Parser("wallet-request", _wallet, _DECODE),
     Parser("wallet-answer", _answer, (DecodeError, SignerRefused, SignerUnavailable)),
     Parser("signed", guard.decode_signed, _DECODE, again=lambda s: bytes(s.encoded())),

@@ -17,9 +17,11 @@ from ledger.base import codec
 from ledger.base.address import PREFIX, bech32m_encode, format_address
 from ledger.base.crypto import LINK_VERSION, ZERO_HASH, sha256
 from ledger.base.intents import CancelOrder, Commit, PlaceOrder, Redeem, SetLimits, Transfer
-from ledger.gossip import frames
+from ledger.gossip import frames, presence
 from ledger.gossip.flood import Have, Transaction, Want
+from ledger.gossip.presence import PEERS_MAX, Known, Peers, PeersRequest, Ping, Pong
 from ledger.gossip.sync import RangeRequest, make_range
+from ledger.node.peers import Address, encode_cache
 from ledger.simplex import records
 from ledger.simplex.effects import ProposalToSign, VoteToSign
 from ledger.simplex.messages import (
@@ -87,6 +89,49 @@ def _wrapped(item: Any) -> Samples:
         "refused-tag": b"\xc6" + good,
         "refused-one-more": codec.encode([*item, 0]),
         "refused-one-less": codec.encode(list(item)[:-1]),
+    }
+
+
+def _about_links() -> dict[str, Samples]:
+    known = Known(sha256(b"peer"), "10.77.0.12", 4_711)
+    row = {"host": known.host, "port": known.port, "key": known.key.hex()}
+    sent: dict[str, presence.Presence] = {
+        "ping": Ping(7),
+        "pong": Pong(2**63 - 1),
+        "ask": PeersRequest(),
+        "peers": Peers((known,) * PEERS_MAX),
+    }
+
+    def peers(*fields: Any) -> bytes:
+        return bytes((presence.PEERS,)) + codec.encode([fields])
+
+    return {
+        "presence": {
+            **{f"taken-{name}": presence.encode(message)[frames.LENGTH_BYTES :] for name, message in sent.items()},
+            "refused-empty": b"",
+            "refused-type": b"\x63\x80",
+            "refused-deep": bytes((presence.PEERS,)) + b"\x81" * 4_000,
+            "refused-many": bytes((presence.PEERS,)) + codec.encode([tuple(known)] * (PEERS_MAX + 1)),
+            "refused-number": bytes((presence.PING,)) + codec.encode((-1,)),
+            "refused-name": peers(known.key, "example.org", 4_711),
+            "refused-long-host": peers(known.key, "1" * 46, 4_711),
+            "refused-port": peers(known.key, known.host, 0),
+            "refused-key": peers(bytes(31), known.host, 4_711),
+        },
+        "known-addresses": {
+            "taken": encode_cache([Address(known.host, known.port, known.key), Address("fe80::1%1", 1, known.key)]),
+            "taken-none": b"[]",
+            "refused-empty": b"",
+            "refused-deep": b"[" * 5_000,
+            "refused-scope": json.dumps([row | {"host": "fe80::1"}]).encode(),
+            "refused-name": json.dumps([row | {"host": "example.org"}]).encode(),
+            "refused-everywhere": json.dumps([row | {"host": "0.0.0.0"}]).encode(),
+            "refused-port": json.dumps([row | {"port": 70_000}]).encode(),
+            "refused-key": json.dumps([row | {"key": "00"}]).encode(),
+            "refused-more": json.dumps([row | {"fixed": True}]).encode(),
+            "refused-many": json.dumps([row] * 65).encode(),
+            "refused-long-number": b'[{"port": ' + b"9" * 5_000 + b"}]",
+        },
     }
 
 
@@ -248,9 +293,15 @@ def _wallet() -> dict[str, Samples]:
         return len(payload).to_bytes(4, "big") + zlib.crc32(payload).to_bytes(4, "big") + payload
 
     log = journal.MAGIC + framed(signed.encoded()) + framed(b"second")
-    hello = (LINK_VERSION, HASH, bytes(32), sha256(b"peer"))
+    hello = (LINK_VERSION, HASH, bytes(32), sha256(b"peer"), 4_711)
     return {
-        "hello": _wrapped(hello) | CBOR_BOMBS | {"refused-short": codec.encode([*hello[:3], bytes(31)])},
+        "hello": _wrapped(hello)
+        | CBOR_BOMBS
+        | {
+            "refused-short": codec.encode([*hello[:3], bytes(31), 0]),
+            "refused-port": codec.encode([*hello[:4], 65_536]),
+        },
+        **_about_links(),
         "welcome": {
             "taken": codec.encode((True, "")),
             "taken-refusal": codec.encode((False, "there is a link already")),

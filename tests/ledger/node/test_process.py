@@ -321,7 +321,7 @@ def test_two_homes_find_each_other_and_agree(tmp_path: Path, how: str) -> None:
 
 
 def test_without_multicast_discovery_says_so_once_and_static_peers_must_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_device(interfaces: object) -> None:
+    def no_device(**wanted: object) -> None:
         raise OSError(19, "No such device")
 
     monkeypatch.setattr(discovery, "AsyncZeroconf", no_device)
