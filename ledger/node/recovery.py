@@ -49,6 +49,8 @@ def _checked(folder: Path, genesis: Genesis, retention: Retention, opener: Opene
     path = folder / FILE_NAME
     if opener.is_condemned(path):
         raise DamagedStore(f"{path}: was found damaged while it was in use")
+    if _is_emptied(path):
+        raise DamagedStore(f"{path}: is empty")
     store = Store.open(folder, genesis, retention=retention, opener=opener)
     try:
         store.check_quickly()
@@ -56,6 +58,12 @@ def _checked(folder: Path, genesis: Genesis, retention: Retention, opener: Opene
         store.close()
         raise
     return store
+
+
+def _is_emptied(path: Path) -> bool:
+    """Whether there is a file with nothing in it: cut off, or its making was; either way there is no ledger in it."""
+    log = path.with_name(f"{path.name}-wal")
+    return path.exists() and not path.stat().st_size and not (log.exists() and log.stat().st_size)
 
 
 def _begin(folder: Path, genesis: Genesis, note: Callable[[str], None], retention: Retention, opener: Opener) -> Store:

@@ -107,6 +107,12 @@ class Process:
             ) from None
 
     @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._running is not None, "a process that runs has a number"
+        return self._running.pid
+
+    @property
     def is_running(self) -> bool:
         """Whether it was started and has not ended."""
         return self._running is not None and self._running.poll() is None

@@ -308,3 +308,39 @@ def _agreement(row: dict[str, Any]) -> str:
         return "-"
     wrong = [name for name, verdict in asked.items() if not verdict]
     return "NOT as " + ", ".join(wrong) if wrong else f"yes, {len(asked)} of 3"
+
+
+@bench.command()
+@click.option(
+    "--nodes", type=click.IntRange(1, 21), default=7, show_default=True, metavar="N", help="Homes of the street."
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 5_000),
+    default=50.0,
+    show_default=True,
+    metavar="R",
+    help="Transfers a second; 0: idle.",
+)
+@click.option("--seconds", type=click.IntRange(1, 3_600), default=30, show_default=True, metavar="S", help="How long.")
+@click.option(
+    "--interval-ms",
+    type=click.IntRange(10, 60_000),
+    default=250,
+    show_default=True,
+    metavar="MS",
+    help="The genesis' least time between blocks with orders.",
+)
+@click.option("--keep", type=click.Path(path_type=Path), metavar="DIR", help="Leave the homes' folders in DIR.")
+@click.pass_context
+def node(ctx: click.Context, nodes: int, rate: float, seconds: int, interval_ms: int, keep: Path | None) -> None:
+    """Run a street of real nodes and wallets under load: finality, bytes written, memory, CPU."""
+    from energo_bench import node as yardstick
+
+    with answers.progress("seconds") as tell:
+        found = yardstick.measure(nodes, rate, seconds, interval_ms=interval_ms, tell=tell, keep=keep)
+    if answers.wants_json(ctx):
+        answers.write_json(found)
+        return
+    words = {"bytes_per_day_25_homes": f"bytes a day, 25 homes ({yardstick.DAY_BLOCKS} blocks as measured)"}
+    answers.write_facts((words.get(name, name.replace("_", " ")), value) for name, value in found.items())
