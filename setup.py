@@ -28,6 +28,7 @@ RUNTIME = [
     "zeroconf>=0.147",
 ]
 DEVELOPMENT = [
+    "apsw>=3.46",
     "highspy>=1.9",
     "hypothesis>=6",
     "mypy>=1.15",

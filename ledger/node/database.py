@@ -170,7 +170,7 @@ class Database:
         try:
             self._prepare()
         except EnergoError:
-            self.connection.close()
+            self._let_go()
             raise
 
     def _prepare(self) -> None:
@@ -278,10 +278,13 @@ class Database:
                 self.one("PRAGMA wal_checkpoint(TRUNCATE)")
         except EnergoError:
             pass  # the next opening reads the log
+        self._let_go()
+
+    def _let_go(self) -> None:
         try:
             self.connection.close()
         except sqlite3.Error:
-            pass  # as above
+            pass  # what was committed is in the log
 
 
 def failed(path: Path, error: BaseException) -> EnergoError:
