@@ -49,6 +49,7 @@ KINDS = [
     ("ledger/node/__main__.py", "E"),
     ("ledger/node/core.py", "P"),
     ("ledger/node/pacing.py", "P"),
+    ("ledger/node/directory.py", "P"),
     ("ledger/node/views.py", "D"),
     ("ledger/node/__init__.py", "P"),
     ("ledger/node/*.py", "D"),

@@ -37,6 +37,7 @@ DOMAIN_ACCOUNT: Final = _tag("energo/acct/1")
 DOMAIN_ORDERING: Final = _tag("energo/order/1")
 DOMAIN_RANK: Final = _tag("energo/rank/1")
 DOMAIN_ANNOUNCE: Final = _tag("energo/mdns/1")
+DOMAIN_RECOVERY: Final = _tag("energo/recover/1")
 
 
 def sha256(*parts: bytes) -> bytes:

@@ -31,6 +31,7 @@ from .genesis import (
     Genesis,
     Home,
     Market,
+    Membership,
     Pool,
     Role,
     Timing,
@@ -195,6 +196,7 @@ def load_genesis(path: Path) -> Genesis:
     """The street's genesis from its TOML file, checked whole. Raises `ConfigError`."""
     top = load_toml(path)
     street, time, agree, market, tariff = (top.table(n) for n in ("street", "time", "consensus", "market", "tariff"))
+    seats = top.table("membership", optional=True)
     timing = Timing(
         created_ms=time.integer("created_ms", 1, TIME_MAX_MS),
         origin_ms=time.integer("origin_ms", 1, TIME_MAX_MS),
@@ -212,6 +214,7 @@ def load_genesis(path: Path) -> Genesis:
         expiry_max=agree.integer("expiry_max", 1, 1_000_000),
     )
     rules = read_market(tariff, market)
+    membership = _membership(seats)
     genesis = Genesis(
         GENESIS_VERSION,
         street.name_of("name"),
@@ -225,11 +228,24 @@ def load_genesis(path: Path) -> Genesis:
         tuple(_device(table) for table in top.tables("device")),
         tuple(_generator(table) for table in top.tables("generator")),
         tuple(_pool(table) for table in top.tables("pool")),
+        membership,
     )
-    for table in (street, time, agree, market, tariff, top):
+    for table in (street, time, agree, market, tariff, seats, top):
         table.done()
     check_genesis(path, genesis)
     return genesis
+
+
+def _membership(seats: Table) -> Membership:
+    usual = Membership()
+    return Membership(
+        committee_max=seats.integer("committee_max", 1, COMMITTEE_MAX, usual.committee_max),
+        epoch_blocks_min=seats.integer("epoch_blocks_min", 1, 1_000_000, usual.epoch_blocks_min),
+        park_misses_max=seats.integer("park_misses_max", 1, 1_000_000, usual.park_misses_max),
+        evidence_epochs=seats.integer("evidence_epochs", 1, 1_000, usual.evidence_epochs),
+        trusted_household=seats.take("trusted_household", bool, usual.trusted_household),
+        recovery_notice_ms=seats.integer("recovery_notice_ms", 0, 30 * 86_400_000, usual.recovery_notice_ms),
+    )
 
 
 def read_market(tariff: Table, market: Table, grid_cash: str | None = None) -> Market:
@@ -353,7 +369,10 @@ def check_genesis(path: Path, genesis: Genesis) -> None:
             raise ConfigError(f"{path}: {problem}")
 
     need(1 <= len(genesis.homes) <= HOMES_MAX, f"a street has between 1 and {HOMES_MAX} homes")
-    need(len(genesis.homes) <= COMMITTEE_MAX, f"more than {COMMITTEE_MAX} homes need followers, which come later")
+    need(
+        not genesis.membership.trusted_household or len(genesis.homes) in (2, 3),
+        "[membership] trusted_household: is for two or three homes; four survive a liar without it",
+    )
     need(genesis.timing.created_ms < genesis.timing.origin_ms, "[time] created_ms must lie before origin_ms")
     pricing = PRICINGS[genesis.market.pricing]
     one_price = genesis.market.pricing == UNIFORM

@@ -12,7 +12,9 @@ from typing import Final, NamedTuple
 
 from . import codec
 from .crypto import DOMAIN_GENESIS, account_of_key, account_of_name, sha256
+from .limits import COMMITTEE_DEFAULT_MAX
 from .units import Millis, Money, Price, Wh
+from .votes import Committee
 
 GENESIS_VERSION: Final = 1
 NO_CAPACITY: Final = -1
@@ -117,6 +119,19 @@ class Consensus(NamedTuple):
     expiry_max: int  # how many heights ahead a transaction may expire
 
 
+class Membership(NamedTuple):
+    """Who votes (consensus design, sections 3.4 and 10). Counts of blocks and epochs, not times."""
+
+    committee_max: int = COMMITTEE_DEFAULT_MAX  # seats; further active homes follow and verify
+    epoch_blocks_min: int = (
+        16  # between two changes of the committee: a member that comes and goes does not make it churn
+    )
+    park_misses_max: int = 500  # certificates in a row without a member's vote: its seat is parked
+    evidence_epochs: int = 16  # evidence counts for so many epochs
+    trusted_household: bool = False  # two or three nodes of one household: a majority is enough, a liar is not survived
+    recovery_notice_ms: Millis = 86_400_000  # how long a recovery epoch stands on every screen before it begins
+
+
 class Market(NamedTuple):
     """Prices in money units per Wh, fractions in ten-thousandths, `credit_limit` in money units.
 
@@ -151,6 +166,7 @@ class GenesisFields(NamedTuple):
     devices: tuple[Device, ...]
     generators: tuple[Generator, ...]
     pools: tuple[Pool, ...]
+    membership: Membership = Membership()
 
 
 class Genesis(GenesisFields):
@@ -162,9 +178,10 @@ class Genesis(GenesisFields):
         return sha256(DOMAIN_GENESIS, codec.encode(tuple(self)))
 
     @cached_property
-    def committee(self) -> tuple[bytes, ...]:
-        """The voters' keys, sorted: the index in it is the signer's number."""
-        return tuple(sorted(home.node_key for home in self.homes))
+    def committee(self) -> Committee:
+        """The voters of epoch 0: the first homes' nodes."""
+        keys = (home.node_key for home in self.homes[: self.membership.committee_max])
+        return Committee(0, tuple(sorted(keys)), self.membership.trusted_household)
 
     @cached_property
     def accounts(self) -> dict[str, bytes]:

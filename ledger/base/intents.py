@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from . import codec
-from .codec import Item, in_range, of_length, short_text, want
+from .codec import Item, in_range, of_length, short_text, want, want_list
 from .crypto import (
     ACCOUNT_BYTES,
     DOMAIN_TRANSACTION,
@@ -23,7 +23,7 @@ from .crypto import (
     sha256,
 )
 from .errors import DecodeError
-from .limits import AMOUNT_MAX, NAME_BYTES_MAX, PRICE_MAX, QUANTITY_MAX, TRANSACTION_BYTES_MAX
+from .limits import AMOUNT_MAX, COMMITTEE_MAX, NAME_BYTES_MAX, PRICE_MAX, QUANTITY_MAX, TRANSACTION_BYTES_MAX
 
 VERSION: Final = 1
 CHAIN_PREFIX_BYTES: Final = 8
@@ -239,8 +239,139 @@ class Reading:
         return Reading(_name(device, "device"), previous, slot, epoch, import_wh, export_wh, stored_wh, flags)
 
 
-Intent = Transfer | PlaceOrder | CancelOrder | SetLimits | Commit | Redeem
-AnyIntent = Intent | Reading
+@dataclass(frozen=True)
+class Admit:
+    """Approve that a home takes part: its owner's, node's and transport's key, its bus, and its connection's meter.
+
+    The same words from a quorum of the voters' households admit it; for a home that was suspended or removed they give it a
+    seat again, with the node key that they name.
+    """
+
+    KIND: ClassVar[int] = 7
+    name: str
+    owner_key: bytes
+    node_key: bytes
+    transport_key: bytes
+    bus: str
+    device_key: bytes
+
+    def body(self) -> tuple[object, ...]:
+        """Positional fields."""
+        return (self.name, self.owner_key, self.node_key, self.transport_key, self.bus, self.device_key)
+
+    @staticmethod
+    def parse(item: Item) -> Admit:
+        """Raises `DecodeError`."""
+        name, owner_key, node_key, transport_key, bus, device_key = want(item, str, bytes, bytes, bytes, str, bytes)
+        for key in (owner_key, node_key, transport_key, device_key):
+            of_length(key, KEY_BYTES, "key")
+        return Admit(_name(name, "home"), owner_key, node_key, transport_key, _name(bus, "bus"), device_key)
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Approve that a home loses its seat and its links; its account stays. It takes a quorum of the voters' households."""
+
+    KIND: ClassVar[int] = 8
+    home: bytes
+
+    def body(self) -> tuple[object, ...]:
+        """Positional fields."""
+        return (self.home,)
+
+    @staticmethod
+    def parse(item: Item) -> Remove:
+        """Raises `DecodeError`."""
+        (home,) = want(item, bytes)
+        return Remove(of_length(home, ACCOUNT_BYTES, "home's account"))
+
+
+@dataclass(frozen=True)
+class Park:
+    """Give up the own seat from the next epoch on before a planned night (`parked` 1), or ask for it again (0)."""
+
+    KIND: ClassVar[int] = 9
+    parked: int
+
+    def body(self) -> tuple[object, ...]:
+        """Positional fields."""
+        return (self.parked,)
+
+    @staticmethod
+    def parse(item: Item) -> Park:
+        """Raises `DecodeError`."""
+        (parked,) = want(item, int)
+        return Park(in_range(parked, 0, 1, "parked"))
+
+
+@dataclass(frozen=True)
+class RotateKey:
+    """A new node key and transport key for the own home, from the next epoch on: after a lost record of votes, or at will."""
+
+    KIND: ClassVar[int] = 10
+    node_key: bytes
+    transport_key: bytes
+
+    def body(self) -> tuple[object, ...]:
+        """Positional fields."""
+        return (self.node_key, self.transport_key)
+
+    @staticmethod
+    def parse(item: Item) -> RotateKey:
+        """Raises `DecodeError`."""
+        node_key, transport_key = want(item, bytes, bytes)
+        return RotateKey(of_length(node_key, KEY_BYTES, "key"), of_length(transport_key, KEY_BYTES, "key"))
+
+
+@dataclass(frozen=True)
+class Nominate:
+    """The homes, by account, whose nodes this account would have vote; replaces what it said before, none takes it back."""
+
+    KIND: ClassVar[int] = 11
+    homes: tuple[bytes, ...]
+
+    def body(self) -> tuple[object, ...]:
+        """Positional fields."""
+        return (self.homes,)
+
+    @staticmethod
+    def parse(item: Item) -> Nominate:
+        """Raises `DecodeError`."""
+        (homes,) = want(item, list)
+        want_list(homes, bytes, length_max=COMMITTEE_MAX)
+        for home in homes:
+            of_length(home, ACCOUNT_BYTES, "home's account")
+        if list(homes) != sorted(set(homes)):
+            raise DecodeError("nominated homes stand in rising order, each once")
+        return Nominate(tuple(homes))
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A node's word that it holds the chain up to now and will vote in the committee with this hash, in the epoch to come.
+
+    Signed by the node's key; its nonce is that epoch's number. From a node that was parked for missing votes it is the wish to
+    have its seat again, whatever committee it names.
+    """
+
+    KIND: ClassVar[int] = 17
+    committee_hash: bytes
+
+    def body(self) -> tuple[object, ...]:
+        """Positional fields."""
+        return (self.committee_hash,)
+
+    @staticmethod
+    def parse(item: Item) -> Ready:
+        """Raises `DecodeError`."""
+        (committee_hash,) = want(item, bytes)
+        return Ready(of_length(committee_hash, HASH_BYTES, "committee's hash"))
+
+
+Intent = (
+    Transfer | PlaceOrder | CancelOrder | SetLimits | Commit | Redeem | Admit | Remove | Park | RotateKey | Nominate
+)
+AnyIntent = Intent | Reading | Ready
 
 PARSERS: Final[dict[int, Callable[[Item], AnyIntent]]] = {
     Transfer.KIND: Transfer.parse,
@@ -249,7 +380,13 @@ PARSERS: Final[dict[int, Callable[[Item], AnyIntent]]] = {
     SetLimits.KIND: SetLimits.parse,
     Commit.KIND: Commit.parse,
     Redeem.KIND: Redeem.parse,
+    Admit.KIND: Admit.parse,
+    Remove.KIND: Remove.parse,
+    Park.KIND: Park.parse,
+    RotateKey.KIND: RotateKey.parse,
+    Nominate.KIND: Nominate.parse,
     Reading.KIND: Reading.parse,
+    Ready.KIND: Ready.parse,
 }
 
 

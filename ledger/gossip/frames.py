@@ -12,21 +12,29 @@ from ledger.base import codec
 from ledger.base.codec import of_length, want, want_list
 from ledger.base.errors import DecodeError
 from ledger.base.limits import FRAME_BYTES_MAX, TRANSACTION_BYTES_MAX
+from ledger.base.votes import (
+    EVIDENCE_BYTES_MAX,
+    Certificate,
+    Evidence,
+    Vote,
+    decode_certificate,
+    decode_evidence,
+    decode_vote,
+    encode_vote,
+)
 from ledger.simplex.messages import (
     BodyRequest,
-    Certificate,
     CertificateRequest,
+    Echo,
     Message,
     Proposal,
     Status,
-    Vote,
     decode_body_request,
-    decode_certificate,
     decode_certificate_request,
+    decode_echo,
     decode_proposal,
     decode_status,
-    decode_vote,
-    encode_vote,
+    encode_echo,
 )
 from ledger.state.blocks import Block, decode_block
 from ledger.state.mempool import SHORT_ID_BYTES
@@ -46,6 +54,8 @@ STATUS: Final = 13
 CERTIFICATE_REQUEST: Final = 14
 BODY_REQUEST: Final = 15
 BODY: Final = 16
+EVIDENCE: Final = 17
+ECHO: Final = 18
 RANGE_REQUEST: Final = 20
 RANGE: Final = 21
 TRANSACTION: Final = 30
@@ -68,6 +78,10 @@ def encode(message: AnyMessage, boot_id: bytes) -> bytes:
             kind, payload = STATUS, codec.encode(tuple(message))
         case CertificateRequest():
             kind, payload = CERTIFICATE_REQUEST, codec.encode(tuple(message))
+        case Evidence():
+            kind, payload = EVIDENCE, codec.encode(message.item())
+        case Echo():
+            kind, payload = ECHO, encode_echo(message)
         case BodyRequest():
             kind, payload = BODY_REQUEST, codec.encode(tuple(message))
         case RangeRequest():
@@ -108,6 +122,8 @@ _DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
     CERTIFICATE_REQUEST: decode_certificate_request,
     BODY_REQUEST: decode_body_request,
     BODY: decode_block,
+    EVIDENCE: lambda raw: decode_evidence(codec.decode(raw, bytes_max=EVIDENCE_BYTES_MAX)),
+    ECHO: decode_echo,
     RANGE_REQUEST: decode_range_request,
     RANGE: decode_range,
     TRANSACTION: _transaction,

@@ -9,7 +9,7 @@ from ledger.base import codec
 from ledger.base.codec import in_range, want, want_list
 from ledger.base.errors import DecodeError
 from ledger.base.limits import AMOUNT_MAX, FRAME_BYTES_MAX
-from ledger.simplex.messages import CERTIFICATE_BYTES_MAX, Certificate, decode_certificate
+from ledger.base.votes import CERTIFICATE_BYTES_MAX, Certificate, decode_certificate
 from ledger.state.blocks import HEADER_BYTES_MAX, Block, Header, decode_block, header_from_item
 
 RANGE_BLOCKS_MAX: Final = 64
@@ -52,8 +52,8 @@ def make_range(blocks: Sequence[bytes], headers: Sequence[Header], certificate: 
     return Range(tuple(blocks), tuple(codec.encode(tuple(header)) for header in headers), certificate)
 
 
-def check_range(answer: Range, parent_hash: bytes) -> tuple[list[Block], Certificate]:
-    """The blocks and the finalization that a range links them to; its signatures are still to be verified.
+def check_range(answer: Range, parent_hash: bytes) -> tuple[list[Block], tuple[Header, ...], Certificate]:
+    """The blocks, and the finalization that the headers link them to; its signatures are still to be verified.
 
     Raises `DecodeError` where the first block does not extend `parent_hash` or a link does not fit.
     """
@@ -65,12 +65,14 @@ def check_range(answer: Range, parent_hash: bytes) -> tuple[list[Block], Certifi
         if block.header.parent_hash != expected:
             raise DecodeError("a block in a range that does not extend the one before it")
         expected = block.hash
+    headers: list[Header] = []
     for raw in answer.headers:
         header = header_from_item(codec.decode(raw, bytes_max=HEADER_BYTES_MAX))
         if header.parent_hash != expected:
             raise DecodeError("a header in a range that does not extend the one before it")
         expected = header.hash()
+        headers.append(header)
     certificate = decode_certificate(answer.certificate)
     if certificate.block_hash != expected:
         raise DecodeError("a range whose finalization is of another block")
-    return blocks, certificate
+    return blocks, tuple(headers), certificate

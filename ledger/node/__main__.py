@@ -17,7 +17,7 @@ from .api import Api
 from .journal import Journal
 from .links import Network
 from .log import Log
-from .loop import Node, Settings
+from .loop import Node, Settings, ask_keys
 from .recovery import open_sound
 
 
@@ -39,7 +39,7 @@ def load_settings(config: Path) -> Settings:
         top.table("network"),
         top.table("clock", optional=True),
     )
-    name = node.name_of("name")
+    name, admitted = node.name_of("name"), node.take("admitted", bool, False)
     peers: list[tuple[str, int]] = []
     for text in network.texts("peers"):
         try:
@@ -72,15 +72,27 @@ def load_settings(config: Path) -> Settings:
     )
     for table in (node, served, wallet, network, times, top):
         table.done()
-    if all(home.name != name for home in settings.genesis.homes):
-        raise ConfigError(f"{config}: [node] name: no home of the genesis is called {name}")
+    if not admitted and all(home.name != name for home in settings.genesis.homes):
+        raise ConfigError(
+            f"{config}: [node] name: no home of the genesis is called {name}; one that was admitted later has admitted = true"
+        )
     return settings
 
 
 async def _run(settings: Settings, log: Log) -> None:
-    store = open_sound(settings.data, settings.genesis, note=log.note)
-    node = Node(settings, store, Journal(settings.data, log.note), log)
     loop = asyncio.get_running_loop()
+    asking = asyncio.create_task(ask_keys(settings.wallet, log.note))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asking.cancel)
+    try:
+        keys = await asking
+    except asyncio.CancelledError:
+        return  # told to stop before the wallet was there
+    home = next((home for home in settings.genesis.homes if home.name == settings.name), None)
+    if home is not None and home.owner_key != keys[0]:
+        raise ConfigError(f"the wallet at {settings.wallet} is not that of {settings.name}; its owner's key is another")
+    store = open_sound(settings.data, settings.genesis, note=log.note)
+    node = Node(settings, store, Journal(settings.data, log.note), log, keys)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, node.stop)
     try:

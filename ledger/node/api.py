@@ -87,8 +87,8 @@ async def _readings(node: Node, request: Request) -> Any:
         ReadingRow(r.device, envelope.nonce, r.slot, r.import_wh, r.export_wh, r.stored_wh, r.flags, 0)
         for envelope, r in node.core.mempool.readings()
     ]
-    found = [views.reading(row, node.genesis, "pending") for row in waiting]
-    found += [views.reading(row, node.genesis, "final") for row in node.store.readings(count)]
+    found = [views.reading(row, node.names, "pending") for row in waiting]
+    found += [views.reading(row, node.names, "final") for row in node.store.readings(count)]
     return found[:count]
 
 
@@ -106,7 +106,9 @@ async def _slots(node: Node, request: Request) -> Any:
 
 async def _blocks(node: Node, request: Request) -> Any:
     count = _number(request, "count", COUNT_DEFAULT, COUNT_MAX)
-    return [views.block(block, size, node.names) for block, size in node.store.recent_blocks(count)]
+    state, names = node.core.chain.final.state, node.names
+    found = node.store.recent_blocks(count)
+    return [views.block(block, size, names, names.leader(block.header, state)) for block, size in found]
 
 
 async def _orders(node: Node, request: Request) -> Any:

@@ -1,4 +1,4 @@
-"""The node without its drivers: the consensus machine, the mempool and gossip behind one set of events. Pure.
+"""The node without its drivers: the consensus machine of each epoch, the mempool and gossip behind one set of events. Pure.
 
 The simulator runs this very class over a fake disk, network and clock; the process runs it over real ones.
 """
@@ -12,18 +12,25 @@ from ledger.base.crypto import ED25519, Scheme
 from ledger.base.errors import DecodeError, InvalidBlock, InvalidTransaction
 from ledger.base.genesis import Genesis
 from ledger.base.intents import Envelope
+from ledger.base.recovery import decode_recovery
 from ledger.base.units import Millis
+from ledger.base.votes import Certificate, Committee, Evidence, Vote
 from ledger.gossip.flood import HAVE_IDS_MAX, Announcer, Have, Seen, Transaction, Want
 from ledger.gossip.frames import AnyMessage
 from ledger.gossip.sync import Range, RangeRequest, check_range
-from ledger.simplex.effects import Committed, Now, ProposalToSign, VoteToSign
+from ledger.simplex.effects import Committed, Effects, Now, ReadyToSign, ToSign
 from ledger.simplex.machine import Machine
-from ledger.simplex.messages import BodyRequest, Certificate, CertificateRequest, Proposal, Status, Vote
+from ledger.simplex.messages import BodyRequest, CertificateRequest, Echo, Proposal, Status
 from ledger.state.blocks import Block
 from ledger.state.chain import Chain
 from ledger.state.mempool import Mempool
-from ledger.state.transition import Context, Executed, Matchers
+from ledger.state.rules.membership import committee_hash, committee_of, epoch_of, member_of_key
+from ledger.state.tables import Status as MemberStatus
+from ledger.state.transition import Context, Executed, Matchers, check_recovery
 
+from .directory import Directory
+
+READY_RETRY_MS: Final = 5_000  # a word that no block carries is given again after so long
 SYNC_RETRY_TIMEOUTS: Final = 4  # an unanswered range request goes to another peer after so many D
 
 
@@ -42,14 +49,18 @@ class Work:
     """What the driver is to do, in the order of the fields. A send to None goes to every link."""
 
     records: list[bytes] = field(default_factory=list)
-    to_sign: list[VoteToSign | ProposalToSign] = field(default_factory=list)
+    own_votes: list[Vote] = field(default_factory=list)
+    to_sign: list[ToSign] = field(default_factory=list)
     sends: list[tuple[int | None, AnyMessage]] = field(default_factory=list)
     commits: list[Committed] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def __bool__(self) -> bool:
+        return bool(self.records or self.own_votes or self.to_sign or self.sends or self.commits or self.notes)
+
 
 class Core:
-    """One node's whole behavior; `me` is its number in the committee."""
+    """One node's whole behavior, from epoch to epoch; `node_key` is the key that it votes with where it has a seat."""
 
     def __init__(
         self,
@@ -58,19 +69,21 @@ class Core:
         archive: Archive,
         final: Executed,
         *,
-        me: int | None,
+        node_key: bytes,
         final_certificate: Certificate | None,
         now: Now,
         scheme: Scheme = ED25519,
     ) -> None:
-        self.genesis, self.archive = genesis, archive
+        self.genesis, self.archive, self.node_key, self._scheme = genesis, archive, node_key, scheme
         self.context = Context(genesis, matchers, scheme)
         self.chain = Chain(self.context, final)
         self.mempool = Mempool(self.context)
-        self.machine = Machine(
-            genesis, self.chain, self.mempool, me=me, final_certificate=final_certificate, now=now, scheme=scheme
-        )
-        self.me = me
+        self.directory = Directory(final.state)
+        self.silent = False  # this key signs nothing any more
+        self._effects = Effects()
+        self._linked: list[int] = []
+        self._ready_due_ms = now.mono_ms
+        self.machine = self._machine(final_certificate, now, fresh=True)
         self.peer_status: dict[int, Status] = {}
         self._seen = Seen()
         self._announcer = Announcer(now.mono_ms)
@@ -78,6 +91,91 @@ class Core:
         self._sync_asked_from = 0
         self._sends: list[tuple[int | None, AnyMessage]] = []
         self._notes: list[str] = []
+
+    # ---- epochs
+
+    def _machine(
+        self,
+        certificate: Certificate | None,
+        now: Now,
+        *,
+        fresh: bool,
+        before: Machine | None = None,
+        recovery: bytes = b"",
+    ) -> Machine:
+        committee = committee_of(self.chain.final.state)
+        if recovery:
+            agreed = decode_recovery(recovery)
+            committee = Committee(agreed.epoch, agreed.committee, committee.trusted)
+        machine = Machine(
+            self.genesis,
+            self.chain,
+            self.mempool,
+            committee=committee,
+            me=None if self.silent else committee.seat(self.node_key),
+            final_certificate=certificate,
+            now=now,
+            scheme=self._scheme,
+            effects=self._effects,
+            evidence=None if before is None else before.evidence,
+            clock_agrees=before is None or before.time.agrees,
+            fresh=fresh,
+            recovery=recovery,
+        )
+        machine.requests.others = self._linked
+        return machine
+
+    def _follow_epoch(self, now: Now) -> None:
+        """Where the epoch was sealed, begin the next one."""
+        while self.machine.sealed:
+            before = self.machine
+            fresh = before.me is not None and not before.votes
+            self.machine = self._machine(None, now, fresh=fresh, before=before)
+            seat = "follows" if self.machine.me is None else f"has seat {self.machine.me}"
+            self._notes.append(
+                f"epoch {self.machine.epoch} begins with {len(self.machine.committee)} voters; this node {seat}"
+            )
+            self._sends.append((None, self.machine.status()))
+            self.machine.progress(now)
+
+    def begin_recovery(self, recovery: bytes, now: Now) -> None:
+        """Begin the epoch that the households agreed on. Raises `DecodeError`, `InvalidBlock` where it does not fit here."""
+        agreed = decode_recovery(recovery)
+        check_recovery(self.context, self.chain.final, agreed)
+        if self.machine.epoch != agreed.epoch:
+            self.machine = self._machine(None, now, fresh=False, before=self.machine, recovery=recovery)
+            self._notes.append(f"recovery: epoch {agreed.epoch} begins above height {agreed.height}")
+            self.machine.progress(now)
+
+    def seat_of(self, peer: int) -> int | None:
+        """The seat of a peer's node in the present committee."""
+        known = self.directory.peers.get(peer)
+        return None if known is None else self.machine.committee.seat(known.node_key)
+
+    def silence(self, why: str) -> None:
+        """This card may have signed what it does not know of: it follows, and never votes with this key again."""
+        if not self.silent:
+            self.silent = True
+            self._notes.append(f"this node stops voting: {why}")
+        self.machine.silence()
+
+    def _say_ready(self, now: Now) -> None:
+        """Ask for this node's word where the committee to come, or its way back, waits for it."""
+        if self.silent or now.mono_ms < self._ready_due_ms:
+            return
+        state = self.chain.final.state
+        found = member_of_key(state, self.node_key)
+        if found is None or found[1].node_key != self.node_key:
+            return
+        epoch = epoch_of(state)
+        if found[1].status == MemberStatus.ABSENT:
+            wanted = committee_hash(epoch.committee)
+        elif self.node_key in epoch.coming and self.node_key not in epoch.ready:
+            wanted = committee_hash(epoch.coming)
+        else:
+            return
+        self._ready_due_ms = now.mono_ms + READY_RETRY_MS
+        self._effects.to_sign.append(ReadyToSign(epoch.number + 1, wanted))
 
     # ---- events
 
@@ -91,21 +189,27 @@ class Core:
         return envelope
 
     def linked(self, peer: int) -> None:
-        """A link to a member is up."""
+        """A link to a peer is up."""
+        if peer not in self._linked:
+            self._linked.append(peer)
         self._sends.append((peer, self.machine.status()))
         waiting = tuple(self.mempool.short_ids()[:HAVE_IDS_MAX])
         if waiting:
             self._sends.append((peer, Have(waiting)))
 
     def unlinked(self, peer: int) -> None:
-        """A link to a member is down."""
+        """A link to a peer is down."""
         self.peer_status.pop(peer, None)
+        if peer in self._linked:
+            self._linked.remove(peer)
 
     def receive(self, peer: int, message: AnyMessage, now: Now) -> None:
         """A decoded message from a member. Never raises: what does not hold is noted and dropped."""
         match message:
             case Vote():
-                if message.signer == peer:  # votes travel from their signer; others learn them by certificates
+                if message.signer == self.seat_of(
+                    peer
+                ):  # votes travel from their signer; others learn them by certificates
                     self.machine.on_vote(message, now)
             case Certificate():
                 self.machine.on_certificate(message, now)
@@ -115,7 +219,11 @@ class Core:
                 self.machine.on_body(message, now)
             case Status():
                 self.peer_status[peer] = message
-                self.machine.on_status(peer, message, now)
+                self.machine.on_status(peer, self.seat_of(peer), message, now)
+            case Echo():
+                self.machine.on_echo(self.seat_of(peer), message, now)
+            case Evidence():
+                self.machine.on_evidence(message, now)
             case CertificateRequest():
                 self.machine.on_certificate_request(peer, message)
             case BodyRequest():
@@ -139,6 +247,11 @@ class Core:
                     envelope = self.mempool.get(short_id)
                     if envelope is not None:
                         self._sends.append((peer, Transaction(envelope.raw)))
+        self._after(now)
+
+    def _after(self, now: Now) -> None:
+        self._follow_epoch(now)
+        self._say_ready(now)
         self._catch_up(now)
 
     def tick(self, now: Now) -> None:
@@ -147,7 +260,7 @@ class Core:
         have = self._announcer.take(self.mempool.short_ids(), now.mono_ms)
         if have is not None:
             self._sends.append((None, have))
-        self._catch_up(now)
+        self._after(now)
 
     def deadline_ms(self, now: Now) -> Millis:
         """The monotonic time at which `tick` is wanted next."""
@@ -155,22 +268,28 @@ class Core:
         announce = self._announcer.deadline_ms(len(self.mempool))
         if announce is not None:
             times.append(announce)
+        if self._ready_due_ms > now.mono_ms:
+            times.append(self._ready_due_ms)
         if self._sync_asked_ms is not None:
             times.append(self._sync_asked_ms + SYNC_RETRY_TIMEOUTS * self.machine.timeout_ms)
         return max(now.mono_ms + 1, min(times))
 
     def take_work(self) -> Work:
         """What came of the events since the last call."""
-        effects = self.machine.effects
+        effects = self._effects
         work = Work(
             effects.records,
+            effects.own_votes,
             effects.to_sign,
             [*effects.sends, *self._sends],
             effects.commits,
             effects.notes + self._notes,
         )
-        effects.records, effects.to_sign, effects.sends, effects.commits, effects.notes = [], [], [], [], []
+        effects.records, effects.own_votes, effects.to_sign, effects.sends = [], [], [], []
+        effects.commits, effects.notes = [], []
         self._sends, self._notes = [], []
+        if work.commits:
+            self.directory.update(self.chain.final.state)
         return work
 
     # ---- catching up
@@ -183,7 +302,11 @@ class Core:
     def _ahead(self) -> list[int]:
         height = self.chain.final.header.height
         lead = 0 if self.machine.behind else 1  # one height ahead is usually on its way by votes
-        return sorted(p for p, status in self.peer_status.items() if status.final_height > height + lead)
+        return sorted(
+            peer
+            for peer, status in self.peer_status.items()
+            if status.final_height > height + (lead if status.epoch == self.machine.epoch else 0)
+        )
 
     def _catch_up(self, now: Now) -> None:
         ahead = self._ahead()
@@ -201,15 +324,21 @@ class Core:
     def _take_range(self, peer: int, answer: Range, now: Now) -> None:
         final = self.chain.final
         try:
-            blocks, certificate = check_range(answer, final.hash)
+            blocks, tail, certificate = check_range(answer, final.hash)
         except DecodeError as error:
-            self._notes.append(f"a range from member {peer} was dropped: {error}")
+            self._notes.append(f"a range from peer {peer} was dropped: {error}")
             return
+        if blocks[0].recovery:
+            try:
+                self.begin_recovery(blocks[0].recovery, now)
+            except (DecodeError, InvalidBlock) as error:
+                self._notes.append(f"a recovery from peer {peer} was dropped: {error}")
+                return
         if not self.machine.is_final_proof(certificate):
-            self._notes.append(f"a range from member {peer} was dropped: its finalization does not hold")
+            self._notes.append(f"a range from peer {peer} was dropped: its finalization does not hold")
             return
         try:
-            self.machine.import_final(blocks, certificate, now)
+            self.machine.import_final(blocks, tail, certificate, now)
         except InvalidBlock as error:
             self._notes.append(
                 f"final block above height {self.chain.final.header.height} does not apply here: {error}"

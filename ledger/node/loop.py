@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,12 +19,13 @@ import sdnotify
 
 import matcher_c
 from ledger.base.address import format_address
-from ledger.base.errors import ConfigError, SignerRefused, SignerUnavailable
+from ledger.base.crypto import account_of_key
+from ledger.base.errors import InvalidTransaction, SignerRefused, SignerUnavailable
 from ledger.base.genesis import Genesis
 from ledger.base.intents import decode_transaction
+from ledger.base.votes import Committee, Vote, encode_vote
 from ledger.gossip import frames
-from ledger.simplex.effects import Committed, Now, ProposalToSign, VoteToSign
-from ledger.simplex.messages import Vote
+from ledger.simplex.effects import Committed, Now, ProposalToSign, ReadyToSign, ToSign, VoteToSign
 from ledger.state.tables import CLOCK, NO_KEY
 from ledger.state.transition import Matchers
 
@@ -58,24 +59,6 @@ class Settings:
     clock_trusted: bool
 
 
-class Committee:
-    """The `Directory` of a street whose members are those of its genesis. A peer is a seat of the committee."""
-
-    def __init__(self, genesis: Genesis) -> None:
-        seats = {key: seat for seat, key in enumerate(genesis.committee)}
-        homes = [home for home in genesis.homes if home.node_key in seats]
-        self._peers = {home.transport_key: seats[home.node_key] for home in homes}
-        self._names = {seats[home.node_key]: home.name for home in homes}
-
-    def peer_of(self, transport_key: bytes) -> int | None:
-        """The seat of the home with this transport key."""
-        return self._peers.get(transport_key)
-
-    def name_of(self, peer: int) -> str:
-        """The name of that home."""
-        return self._names[peer]
-
-
 class Served(Protocol):
     """The local API, as the node runs it."""
 
@@ -89,21 +72,23 @@ class Served(Protocol):
 class Node:
     """One running node."""
 
-    def __init__(self, settings: Settings, store: Store, journal: Journal, log: Log) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, journal: Journal, log: Log, keys: tuple[bytes, bytes, bytes]
+    ) -> None:
         self.settings, self.store, self.log = settings, store, log
         self.genesis = settings.genesis
         self.names = views.Names(self.genesis)
-        self.account = self.genesis.accounts[settings.name]
-        self.home = next(home for home in self.genesis.homes if home.name == settings.name)
-        committee = self.genesis.committee
-        self.me = committee.index(self.home.node_key) if self.home.node_key in committee else None
         self._journal = journal
         self._boot_id = clock.random_bytes(frames.BOOT_ID_BYTES)
         self._signer = Signer(settings.wallet)
+        owner_key, node_key, transport_key = keys
+        self.account = account_of_key(owner_key)
         final, certificate = store.final()
         self.core = Core(
-            self.genesis, MATCHERS, store, final, me=self.me, final_certificate=certificate, now=self._now()
+            self.genesis, MATCHERS, store, final, node_key=node_key, final_certificate=certificate, now=self._now()
         )
+        self.names.update(final.state)
+        self._peers = dict(self.core.directory.peers)
         self.core.machine.recover(journal.records, self._now())
         self._wake = asyncio.Event()
         self._ticked = asyncio.Event()
@@ -113,12 +98,11 @@ class Node:
         self._submitted_ms: dict[bytes, int] = {}
         self._finality_ms: deque[int] = deque(maxlen=FINALITY_SAMPLES)
         self._waiters: dict[bytes, list[asyncio.Future[int]]] = {}
-        self.directory = Committee(self.genesis)
         self.links = Links(
             settings.network,
             chain_id=self.genesis.chain_id,
-            own_key=self.home.transport_key,
-            directory=self.directory,
+            own_key=transport_key,
+            directory=self.core.directory,
             signer=self._signer,
             events=Events(self._linked, self._unlinked, self._take, self.fail),
             note=log.note,
@@ -162,7 +146,8 @@ class Node:
     def status(self) -> dict[str, Any]:
         """The node's view of itself and its street."""
         final, machine = self.core.chain.final, self.core.machine
-        up = 1 + len(self.links)
+        linked = sum(self.core.seat_of(link.peer) is not None for link in self.links)
+        up = linked + (machine.me is not None)
         time_ms = final.header.time_ms
         estimate_ms = machine.estimate_ms(self._now())
         timing = self.genesis.timing
@@ -185,9 +170,13 @@ class Node:
             "slot_count": timing.slot_count,
             "closed_slot": final.state.need(CLOCK, NO_KEY).next_close_slot - 1,
             "peers": len(self.links),
-            "committee": len(self.genesis.committee),
-            "quorum": machine.quorum,
-            "waiting_for": max(0, machine.quorum - up),
+            "epoch": machine.epoch,
+            "seat": machine.me,
+            "committee": len(machine.committee),
+            "quorum": machine.committee.quorum,
+            "waiting_for": max(0, machine.committee.quorum - up),
+            "promise": promise(machine.committee),
+            "voting": machine.votes,
             "mempool": len(self.core.mempool),
             "time_unsure": not self.settings.clock_trusted,
             "finality_ms": self.finality(),
@@ -214,7 +203,7 @@ class Node:
             status = self.core.peer_status.get(link.peer)
             found.append(
                 {
-                    "name": self.directory.name_of(link.peer),
+                    "name": self.core.directory.name_of(link.peer),
                     "address": link.address,
                     "direction": "out" if link.dialed else "in",
                     "connected_since": views.format_time(link.since_ms // 1000),
@@ -228,9 +217,6 @@ class Node:
 
     async def run(self, serve: Callable[[Node], Served]) -> None:
         """Until `stop`; `serve` makes the local API. Raises what stopped it: `DiskFailed`, `LinkFailed`, a broken invariant."""
-        keys = await self._await_wallet()
-        if keys is not None and keys[1:] != (self.home.node_key, self.home.transport_key):
-            raise ConfigError(f"the wallet at {self.settings.wallet} has other keys than {self.settings.name}'s")
         port = await self.links.run()
         served = serve(self)
         served.start()
@@ -269,15 +255,6 @@ class Node:
         if broken is not None:
             self.fail(broken)
 
-    async def _await_wallet(self) -> tuple[bytes, bytes, bytes] | None:
-        while not self._stop.is_set():
-            try:
-                return await self._signer.keys()
-            except (SignerUnavailable, SignerRefused) as error:
-                self.log.note(str(error))
-                await asyncio.sleep(SIGNER_RETRY_S)
-        return None
-
     async def _watchdog(self) -> None:
         notifier = sdnotify.SystemdNotifier()
         while True:
@@ -305,56 +282,72 @@ class Node:
             self._ticked.set()
 
     async def _carry_out(self) -> None:
-        while True:
-            work = self.core.take_work()
+        while work := self.core.take_work():
             for text in work.notes:
                 self.log.note(text)
-            if not (work.records or work.to_sign or work.sends or work.commits):
-                break
             self._journal.append(work.records)
+            for vote in work.own_votes:
+                await self._check_own(vote)
             for to, message in work.sends:
                 self._send(to, message)
-            for committed in work.commits:
-                self._commit(committed)
+            self._commit(work.commits)
             for request in work.to_sign:
                 await self._sign(request)
         # only now that no commit is outstanding: what it needs must not leave the journal before it
         self._journal.trim(self.core.machine.live_records)
 
-    async def _sign(self, request: VoteToSign | ProposalToSign) -> None:
-        machine = self.core.machine
+    async def _check_own(self, vote: Vote) -> None:
+        """A vote of this node's key came from outside and stands in no record here."""
         try:
-            if isinstance(request, ProposalToSign):
-                signature, _ = await self._signer.vote(0, 0, request.view, request.block_hash, 0)
-                machine.signed_proposal(request, signature, self._now())
-                return
-            kind = request.kind
-            signature, time_ms = await self._signer.vote(
-                int(kind), 0, request.view, request.block_hash, request.time_ms
-            )
+            known = await self._signer.knows(encode_vote(vote))
         except (SignerUnavailable, SignerRefused) as error:
-            self.log.note(f"the wallet did not sign: {error}")
+            self.log.note(f"the wallet does not say whether it knows a vote of its own: {error}")
             return
-        assert self.me is not None, "only members sign votes"
-        vote = Vote(kind, 0, request.view, request.block_hash, time_ms, self.me, signature)
-        machine.signed_vote(vote, self._now())
+        if not known:
+            self.core.silence("it does not know what this key signed; `energoctl member rotate` makes a new one")
+
+    async def _sign(self, request: ToSign) -> None:
+        if self.core.silent:
+            return
+        try:
+            match request:
+                case ProposalToSign():
+                    signature, _ = await self._signer.vote(0, request.epoch, request.view, request.block_hash, 0, 0)
+                    self.core.machine.signed_proposal(request, signature, self._now())
+                case VoteToSign():
+                    signature, time_ms = await self._signer.vote(*request)
+                    self.core.machine.signed_vote(Vote(*request._replace(time_ms=time_ms), signature), self._now())
+                case ReadyToSign():
+                    self.core.submit(await self._signer.ready(*request), self._now())
+        except SignerRefused as error:
+            if error.code == "amnesia":
+                self.core.silence(str(error))
+            self.log.note(f"the wallet did not sign: {error}")
+        except SignerUnavailable as error:
+            self.log.note(f"the wallet did not sign: {error}")
+        except InvalidTransaction as error:
+            self.log.note(f"this node's word for the committee to come is not wanted any more: {error}")
 
     def _send(self, to: int | None, message: frames.AnyMessage) -> None:
         if len(self.links):
             self.links.send(to, frames.encode(message, self._boot_id))
 
-    def _commit(self, committed: Committed) -> None:
-        self.store.commit(committed)
-        block = committed.executed.block
-        assert block is not None, "block 0 is never committed"
-        for raw in block.transactions:
-            transaction_id = decode_transaction(raw).transaction_id
-            submitted_ms = self._submitted_ms.pop(transaction_id, None)
-            if submitted_ms is not None:
-                self._finality_ms.append(clock.mono_ms() - submitted_ms)
-            for future in self._waiters.pop(transaction_id, []):
-                if not future.done():
-                    future.set_result(block.height)
+    def _commit(self, commits: Sequence[Committed]) -> None:
+        self.store.commit_all(commits)
+        for committed in commits:
+            block = committed.executed.block
+            assert block is not None, "block 0 is never committed"
+            for raw in block.transactions:
+                transaction_id = decode_transaction(raw).transaction_id
+                submitted_ms = self._submitted_ms.pop(transaction_id, None)
+                if submitted_ms is not None:
+                    self._finality_ms.append(clock.mono_ms() - submitted_ms)
+                for future in self._waiters.pop(transaction_id, []):
+                    if not future.done():
+                        future.set_result(block.height)
+        if self._peers != self.core.directory.peers:
+            self._peers = dict(self.core.directory.peers)
+            self.names.update(self.core.chain.final.state)
 
     # ---- links
 
@@ -368,6 +361,31 @@ class Node:
     def _take(self, peer: int, frame: bytes) -> None:
         self.core.receive(peer, frames.decode(frame), self._now())
         self._wake.set()
+
+
+async def ask_keys(wallet: Path, note: Callable[[str], None]) -> tuple[bytes, bytes, bytes]:
+    """The public keys of the wallet at that socket (owner's, node's, transport's), once it answers."""
+    signer = Signer(wallet)
+    while True:
+        try:
+            return await signer.keys()
+        except (SignerUnavailable, SignerRefused) as error:
+            note(str(error))
+            await asyncio.sleep(SIGNER_RETRY_S)
+        finally:
+            await signer.close()
+
+
+def promise(committee: Committee) -> str:
+    """What a street of this size promises, in words that the panel shows."""
+    members = len(committee)
+    if members == 1:
+        return "single operator: signed and tamper-evident, nothing survives the loss of this node"
+    if committee.trusted and members in (2, 3):
+        return "trusted household: a majority must be on, and none may lie"
+    if members < 4:
+        return f"all {members} nodes must be on; one that lies can stop the street and not cheat it"
+    return f"{committee.faulty_max} of {members} nodes may be off or lie"
 
 
 def _version() -> str:

@@ -28,10 +28,26 @@ class Signer:
         owner, node, transport = await self._call(("keys",))
         return owner, node, transport
 
-    async def vote(self, kind: int, epoch: int, view: int, block_hash: bytes, time_ms: int) -> tuple[bytes, int]:
+    async def vote(
+        self, kind: int, epoch: int, view: int, block_hash: bytes, time_ms: int, seat: int
+    ) -> tuple[bytes, int]:
         """(signature, the time it covers) of a vote, or of a proposal (kind 0)."""
-        signature, signed_time_ms = await self._call(("vote", kind, epoch, view, block_hash, time_ms))
+        signature, signed_time_ms = await self._call(("vote", kind, epoch, view, block_hash, time_ms, seat))
         return signature, signed_time_ms
+
+    async def knows(self, vote: bytes) -> bool:
+        """Whether the record of votes has one that came from outside; where not, this key never votes again."""
+        known: bool = await self._call(("own", vote))
+        return known
+
+    async def clone(self) -> None:
+        """Another card with this key is on: this one never votes again."""
+        await self._call(("clone",))
+
+    async def ready(self, epoch: int, committee_hash: bytes) -> bytes:
+        """The transaction by which this node says that it is ready for an epoch's committee."""
+        raw: bytes = await self._call(("ready", epoch, committee_hash))
+        return raw
 
     async def prove_link(
         self, *, dialed: bool, client_nonce: bytes, server_nonce: bytes, peer: bytes, certificate_hash: bytes

@@ -19,9 +19,9 @@ from ledger.base.errors import ConfigError, DecodeError
 from ledger.base.genesis import Genesis
 from ledger.base.intents import Reading, decode_transaction
 from ledger.base.limits import CBOR_ARRAY_MAX
+from ledger.base.votes import Certificate, decode_certificate
 from ledger.gossip.sync import RANGE_BLOCKS_MAX, RANGE_BYTES_MAX, RANGE_HEADERS_MAX, Range, make_range
 from ledger.simplex.effects import Committed
-from ledger.simplex.messages import Certificate, decode_certificate
 from ledger.state import history
 from ledger.state.blocks import HEADER_BYTES_MAX, Block, Header, decode_block, header_from_item
 from ledger.state.events import Event, SlotClosed, Trade, from_item, to_item
@@ -302,6 +302,10 @@ class Store:
         block = executed.block
         assert block is not None, "block 0 is never committed"
         certificate = committed.certificate.encoded if committed.certificate else None
+        if committed.tail:  # a sealing block that a descendant in its own epoch made final
+            headers = tuple(tuple(header) for header in committed.tail)
+            self._set_meta(_tail_key(block.height), codec.encode((certificate or b"", headers)))
+            certificate = None
         events = codec.encode(tuple(to_item(event) for event in executed.events))
         row = _Row(_marks(block, executed.events), newest, block.header, codec.encode(tuple(block.header)), certificate)
         self._database.run(_INSERT, *row.values(), block.encoded, events)
@@ -578,9 +582,14 @@ class Store:
         headers: list[Header] = []
         size = 0
         certificate: bytes | None = None
+        tail: tuple[bytes, list[Header]] | None = None
+        epoch: int | None = None
         try:
             for place, values in enumerate(rows):
                 row, (body,) = self._checked(from_height + place, values)
+                if epoch is not None and row.header.epoch != epoch:
+                    break  # the committee that signed what follows is known only when this epoch was executed
+                epoch = row.header.epoch
                 is_header = bool(headers) or place >= RANGE_BLOCKS_MAX
                 if not is_header:
                     raw = self._body(row, body).encoded
@@ -592,16 +601,31 @@ class Store:
                 else:
                     blocks.append(raw)
                     size += len(raw)
-                certificate = row.certificate
+                certificate, tail = row.certificate, None
+                if certificate is None and (tail := self._tail(row.header.height)) is not None:
+                    break
                 if headers and (certificate is not None or len(headers) >= RANGE_HEADERS_MAX):
                     break
         except DamagedRow:
             pass  # remembered; what stands before it can be given if a finalization covers it
+        if tail is not None:
+            return make_range(blocks, [*headers, *tail[1]], tail[0])
         if certificate is None:  # the last rows have none: give fewer
             if not blocks:
                 return None
             return self._shorter(from_height, blocks)
         return make_range(blocks, headers, certificate)
+
+    def _tail(self, height: int) -> tuple[bytes, list[Header]] | None:
+        """What proves a sealing block final that has no finalization of its own: (certificate, headers up to its block)."""
+        raw = self.meta(_tail_key(height))
+        if raw is None:
+            return None
+        try:
+            certificate, items = codec.want(codec.decode(raw, bytes_max=RANGE_BYTES_MAX), bytes, list)
+            return certificate, [header_from_item(item) for item in items]
+        except DecodeError as error:
+            raise self._bad(height, error) from None
 
     def _shorter(self, from_height: int, blocks: list[bytes]) -> Range | None:
         """As many of these blocks as one of their own finalizations covers."""
@@ -800,6 +824,10 @@ class Store:
         final = self.final()
         self._database.checkpoint()
         return final
+
+
+def _tail_key(height: int) -> str:
+    return f"tail {height}"
 
 
 def _marks(block: Block, events: Sequence[Event]) -> tuple[bool, bool, bool]:

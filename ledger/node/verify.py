@@ -13,44 +13,44 @@ from pathlib import Path
 from typing import Any
 
 from ledger.base import codec
-from ledger.base.crypto import ED25519
 from ledger.base.errors import ConfigError, DecodeError, EnergoError, InvalidBlock
 from ledger.base.genesis import Genesis
-from ledger.simplex.messages import (
-    Certificate,
-    Kind,
-    block_time_ms,
-    certificate_is_valid,
-    decode_certificate,
-)
+from ledger.base.recovery import decode_recovery
+from ledger.base.votes import Certificate, Committee, Kind, block_time_ms, certificate_is_valid, decode_certificate
 from ledger.state.blocks import Block, decode_block
 from ledger.state.events import to_item
 from ledger.state.origin import genesis_block
+from ledger.state.rules.membership import committee_of, epoch_of
 from ledger.state.transition import Context, Executed, Matchers, apply_block
 
 from .store import Store
 
 
-def _certificate(raw: bytes, block_hash: bytes, view: int, genesis: Genesis, kinds: tuple[Kind, ...]) -> Certificate:
+def _certificate(
+    raw: bytes, block_hash: bytes, view: int, context: Context, committee: Committee, kinds: tuple[Kind, ...]
+) -> Certificate:
     certificate = decode_certificate(raw)
     if certificate.block_hash != block_hash or certificate.view != view or certificate.kind not in kinds:
         raise InvalidBlock("certificate", certificate.block_hash, block_hash)
-    if not certificate_is_valid(certificate, genesis.chain_id, genesis.committee, ED25519):
+    if not certificate_is_valid(certificate, context.chain_id, committee, context.scheme):
         raise InvalidBlock("certificate", "signatures that do not hold", "a quorum of the committee's")
     return certificate
 
 
 def _check(context: Context, parent: Executed, block: Block, certificate: bytes | None) -> Executed:
-    genesis = context.genesis
+    committee = committee_of(parent.state)
+    if block.recovery:
+        agreed = decode_recovery(block.recovery)
+        committee = Committee(agreed.epoch, agreed.committee, committee.trusted)
     link: Certificate | None = None
-    if block.height > 1:
+    if block.header.parent_view:
         kinds = (Kind.NOTARIZE, Kind.FINALIZE)
-        link = _certificate(block.parent_certificate, parent.hash, parent.header.view, genesis, kinds)
-    expected = block_time_ms(parent.header.time_ms, link, len(genesis.committee))
+        link = _certificate(block.parent_certificate, parent.hash, parent.header.view, context, committee, kinds)
+    expected = block_time_ms(parent.header.time_ms, link, committee)
     if block.header.time_ms != expected:
         raise InvalidBlock("block time", block.header.time_ms, expected)
     if certificate is not None:
-        _certificate(certificate, block.hash, block.view, genesis, (Kind.FINALIZE,))
+        _certificate(certificate, block.hash, block.view, context, committee, (Kind.FINALIZE,))
     return apply_block(context, parent, block)
 
 
@@ -87,7 +87,10 @@ def verify(
             tip.state.settle(executed.state)
             bottom = tip.state
             tip = Executed(executed.header, executed.hash, bottom, executed.peaks, executed.events, executed.block)
-            certified = height if certificate is not None else certified
+            sealed = (
+                epoch_of(tip.state).number > tip.header.epoch
+            )  # its proof stands apart, or in the epoch that follows
+            certified = height if certificate is not None or sealed else certified
             progress(height, last)
         if certified != last:
             return _bad(last, tip, "the last block has no finalization")

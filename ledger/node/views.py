@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from ledger.base.address import format_address, parse_address
 from ledger.base.errors import DecodeError
-from ledger.base.genesis import PRICINGS, Genesis, Role, counterparty_name
+from ledger.base.genesis import PRICINGS, Device, Genesis, Role, counterparty_name
 from ledger.base.intents import BUY, FLAG_NAMES
 from ledger.base.units import SLOT_PROFILE_S, Millis, format_money, format_price, format_share
-from ledger.state.blocks import Block
+from ledger.state.blocks import Block, Header
 from ledger.state.events import Burned, Canceled, Event, Minted, Payout, Receipt, Rested, SlotClosed, Trade
 from ledger.state.rules import balances
+from ledger.state.rules.membership import member_of_key
 from ledger.state.state import State
 from ledger.state.tables import (
     ACCOUNT,
     BALANCE,
     CASH,
     COMMITMENT,
+    COMMITTEE,
+    DEVICE,
     DUE,
     FEED,
     GENERATOR,
@@ -49,29 +51,43 @@ def format_time(unix_s: int) -> str:
     return datetime.fromtimestamp(max(0, min(unix_s, LAST_S)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@dataclass(frozen=True)
 class Names:
-    """Accounts, buses and times in words."""
+    """Accounts, devices, buses and times in words. `update` follows the state, to which homes may be added."""
 
-    genesis: Genesis
+    def __init__(self, genesis: Genesis) -> None:
+        self.genesis = genesis
+        self.devices = {device.name: device for device in genesis.devices}
+        self._accounts = dict(genesis.accounts)
+        self._names = {account: name for name, account in self._accounts.items()}
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_by_account", {a: n for n, a in self.genesis.accounts.items()})
+    def update(self, state: State) -> None:
+        """Take in the accounts and devices that came after the genesis."""
+        for (account,), row in state.scan(ACCOUNT):
+            assert isinstance(account, bytes), "accounts are keyed by account"
+            self._accounts[row.name], self._names[account] = account, row.name
+        for (name,), device in state.scan(DEVICE):
+            bus, owner = self.genesis.buses[device.bus].name, self._names.get(device.account, "")
+            self.devices.setdefault(str(name), Device(str(name), device.key, device.role, owner, bus))
 
     def of(self, account: bytes) -> str:
         """An account's short name, else its address."""
-        by_account: dict[bytes, str] = self.__dict__["_by_account"]
-        return by_account.get(account) or format_address(account)
+        return self._names.get(account) or format_address(account)
 
     def account(self, text: str) -> bytes | None:
         """The account that a name or an address means."""
-        named = self.genesis.accounts.get(text)
+        named = self._accounts.get(text)
         if named is not None:
             return named
         try:
             return parse_address(text)
         except DecodeError:
             return None
+
+    def leader(self, header: Header, state: State) -> str:
+        """The home whose node proposed a block."""
+        row = state.get(COMMITTEE, (header.epoch,))
+        found = None if row is None else member_of_key(state, row.keys[header.leader])
+        return f"seat {header.leader} of epoch {header.epoch}" if found is None else self.of(found[0])
 
     def slot_start(self, slot: int) -> str:
         """When a slot starts in the profile."""
@@ -118,9 +134,9 @@ def flags(value: int) -> list[str]:
     return [name for bit, name in FLAG_NAMES.items() if value & bit]
 
 
-def reading(row: ReadingRow, genesis: Genesis, status: str) -> dict[str, Any]:
+def reading(row: ReadingRow, names: Names, status: str) -> dict[str, Any]:
     """A reading."""
-    device = genesis.device(row.device)
+    device = names.devices.get(row.device)
     return {
         "device": row.device,
         "role": "" if device is None else Role(device.role).name.lower(),
@@ -150,9 +166,9 @@ def feed(state: State, device: str) -> dict[str, Any] | None:
     }
 
 
-def _kind(genesis: Genesis, name: str) -> dict[str, str]:
-    device = genesis.device(name)
-    assert device is not None, "a device that reported is in the genesis"
+def _kind(names: Names, name: str) -> dict[str, str]:
+    device = names.devices.get(name)
+    assert device is not None, "a device that reported is known"
     return {"role": Role(device.role).name.lower(), "account": device.owner, "bus": device.bus}
 
 
@@ -172,7 +188,7 @@ def slot(closed: SlotClosed, names: Names, height: int) -> dict[str, Any]:
         devices.append(
             {
                 **settled._asdict(),
-                **_kind(genesis, settled.device),
+                **_kind(names, settled.device),
                 "fees": format_money(settled.fees),
                 "shared": format_money(settled.shared),
                 "net": format_money(settled.net),
@@ -196,19 +212,18 @@ def slot(closed: SlotClosed, names: Names, height: int) -> dict[str, Any]:
         "to_grid_wh": closed.grid_bought_wh,
         "fees": format_money(closed.fees),
         "devices": devices,
-        "informed": {n: {**_kind(genesis, n), "import_wh": i, "export_wh": e} for n, (i, e) in informed.items()},
+        "informed": {n: {**_kind(names, n), "import_wh": i, "export_wh": e} for n, (i, e) in informed.items()},
         "root": root,
     }
 
 
-def block(each: Block, size: int, names: Names) -> dict[str, Any]:
-    """A final block."""
+def block(each: Block, size: int, names: Names, leader: str) -> dict[str, Any]:
+    """A final block; `leader` is the home that proposed it."""
     header = each.header
-    committee = names.genesis.committee
-    leader = next(h.name for h in names.genesis.homes if h.node_key == committee[header.leader])
     return {
         "height": header.height,
         "hash": each.hash.hex(),
+        "epoch": header.epoch,
         "view": header.view,
         "time": names.time(header.time_ms),
         "leader": leader,

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from ledger.base.errors import DecodeError, InvalidBlock
+from ledger.base.votes import CERTIFICATE_BYTES_MAX, Certificate, Committee, Kind, block_time_ms, decode_certificate
 from ledger.state.blocks import Block
 from ledger.state.chain import Chain
 from ledger.state.transition import Executed
-
-from .messages import CERTIFICATE_BYTES_MAX, Certificate, Kind, block_time_ms, decode_certificate
 
 BODIES_MAX: Final = 64  # blocks kept that are not final: far more than honest voters ever have open
 INVALID_MAX: Final = 256  # hashes of invalid blocks remembered
@@ -33,7 +32,7 @@ class Rejected(NamedTuple):
 
 
 def parent_certificate(block: Block) -> Certificate | None:
-    """The certificate in a block's body, of its parent; None above block 0. Raises `InvalidBlock`."""
+    """The certificate in a block's body, of its parent; None in the first block of an epoch. Raises `InvalidBlock`."""
     header = block.header
     if header.parent_view == 0 and block.parent_certificate == b"":
         return None
@@ -45,7 +44,7 @@ def parent_certificate(block: Block) -> Certificate | None:
         raise InvalidBlock("parent's certificate", str(error), "a canonical one") from None
     if certificate.kind == Kind.NULLIFY or certificate.block_hash != header.parent_hash:
         raise InvalidBlock("parent's certificate", certificate.block_hash, header.parent_hash)
-    if certificate.view != header.parent_view:
+    if (certificate.epoch, certificate.view) != (header.epoch, header.parent_view):
         raise InvalidBlock("view of the parent's certificate", certificate.view, header.parent_view)
     return certificate
 
@@ -53,8 +52,8 @@ def parent_certificate(block: Block) -> Certificate | None:
 class Bodies:
     """The bodies above the last final block of `chain`."""
 
-    def __init__(self, chain: Chain, members: int) -> None:
-        self._chain, self._members = chain, members
+    def __init__(self, chain: Chain, committee: Committee) -> None:
+        self._chain, self._committee = chain, committee
         self._held: dict[bytes, Block] = {}
         self._invalid: dict[bytes, str] = {}
 
@@ -89,7 +88,7 @@ class Bodies:
         parent = self._chain.get(block.header.parent_hash)
         if parent is None:
             raise InvalidBlock("parent", block.header.parent_hash, "a block that was executed here")
-        expected = block_time_ms(parent.header.time_ms, certificate, self._members)
+        expected = block_time_ms(parent.header.time_ms, certificate, self._committee)
         if block.header.time_ms != expected:
             raise InvalidBlock("block time", block.header.time_ms, expected)
 

@@ -1,4 +1,4 @@
-"""What a member's journal holds above the last final block: bodies, own votes, certificates, own proposals; and their bytes."""
+"""What a member's journal holds above the last final block, bodies to evidence, and the bytes of each record."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ledger.base import codec
 from ledger.base.codec import in_range, of_length, want
 from ledger.base.crypto import HASH_BYTES
 from ledger.base.errors import DecodeError
-from ledger.base.limits import AMOUNT_MAX, BLOCK_BYTES_MAX, TIME_MAX_MS
+from ledger.base.limits import AMOUNT_MAX, BLOCK_BYTES_MAX, COMMITTEE_MAX, TIME_MAX_MS
+from ledger.base.votes import Certificate, Evidence, Kind, decode_certificate, decode_evidence
 from ledger.state.blocks import Block, decode_block
 
 from .effects import ProposalToSign, VoteToSign
-from .messages import Certificate, Kind, decode_certificate
 
 RECORD_BYTES_MAX: Final = 2 * BLOCK_BYTES_MAX
 
@@ -20,6 +20,7 @@ _BODY: Final = 1
 _VOTE: Final = 2
 _CERTIFICATE: Final = 3
 _PROPOSED: Final = 4
+_EVIDENCE: Final = 5
 
 
 class Body(NamedTuple):
@@ -34,7 +35,13 @@ class Held(NamedTuple):
     certificate: Certificate
 
 
-Record = Body | Held | VoteToSign | ProposalToSign
+class Found(NamedTuple):
+    """Evidence that no final block carries yet."""
+
+    evidence: Evidence
+
+
+Record = Body | Held | Found | VoteToSign | ProposalToSign
 
 
 def encode_record(record: Record) -> bytes:
@@ -44,10 +51,12 @@ def encode_record(record: Record) -> bytes:
             return codec.encode((_BODY, block.encoded))
         case Held(certificate):
             return codec.encode((_CERTIFICATE, certificate.encoded))
-        case VoteToSign(kind, view, block_hash, time_ms):
-            return codec.encode((_VOTE, int(kind), view, block_hash, time_ms))
-        case ProposalToSign(view, block_hash):
-            return codec.encode((_PROPOSED, view, block_hash))
+        case Found(evidence):
+            return codec.encode((_EVIDENCE, evidence.item()))
+        case VoteToSign():
+            return codec.encode((_VOTE, int(record.kind), *record[1:]))
+        case ProposalToSign():
+            return codec.encode((_PROPOSED, *record))
 
 
 def decode_record(raw: bytes) -> Record:
@@ -59,19 +68,25 @@ def decode_record(raw: bytes) -> Record:
         case [1, bytes(block)]:
             return Body(decode_block(block))
         case [2, *vote]:
-            kind, view, block_hash, time_ms = want(vote, int, int, bytes, int)
+            kind, epoch, view, block_hash, time_ms, seat = want(vote, int, int, int, bytes, int, int)
             if kind in tuple(Kind):
                 return VoteToSign(
                     Kind(kind),
+                    in_range(epoch, 0, 2**32 - 1, "epoch"),
                     in_range(view, 1, AMOUNT_MAX, "view"),
                     of_length(block_hash, HASH_BYTES, "block hash"),
                     in_range(time_ms, 0, TIME_MAX_MS, "vote's time"),
+                    in_range(seat, 0, COMMITTEE_MAX - 1, "seat"),
                 )
         case [3, bytes(certificate)]:
             return Held(decode_certificate(certificate))
         case [4, *proposed]:
-            view, block_hash = want(proposed, int, bytes)
+            epoch, view, block_hash = want(proposed, int, int, bytes)
             return ProposalToSign(
-                in_range(view, 1, AMOUNT_MAX, "view"), of_length(block_hash, HASH_BYTES, "block hash")
+                in_range(epoch, 0, 2**32 - 1, "epoch"),
+                in_range(view, 1, AMOUNT_MAX, "view"),
+                of_length(block_hash, HASH_BYTES, "block hash"),
             )
+        case [5, list(evidence)]:
+            return Found(decode_evidence(evidence))
     raise DecodeError("a record of the consensus journal that is none")

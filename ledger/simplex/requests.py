@@ -10,31 +10,31 @@ from .messages import BodyRequest, CertificateRequest
 
 
 class Requests:
-    """What is wanted, and when it was last asked for. `others` are the members that can be asked."""
+    """What is wanted, and when it was last asked for. `others` are the peers that can be asked."""
 
-    def __init__(self, others: Sequence[int]) -> None:
-        self._others = others
+    def __init__(self) -> None:
+        self.others: Sequence[int] = ()
         self._turn = 0
         self._bodies: dict[bytes, Millis] = {}
         self._views: dict[int, Millis] = {}
 
     def body(self, block_hash: bytes, now_ms: Millis, retry_ms: Millis) -> tuple[int, BodyRequest] | None:
         """Want a body: (whom to ask, what), or None while an answer may still come."""
-        if now_ms - self._bodies.get(block_hash, now_ms - retry_ms) < retry_ms or not self._others:
+        if now_ms - self._bodies.get(block_hash, now_ms - retry_ms) < retry_ms or not self.others:
             return None
         self._bodies[block_hash] = now_ms
         return self._next(), BodyRequest(block_hash)
 
     def certificates(self, view: int, now_ms: Millis, retry_ms: Millis) -> tuple[int, CertificateRequest] | None:
         """Want a view's certificates: (whom to ask, what), or None while an answer may still come."""
-        if now_ms - self._views.get(view, now_ms - retry_ms) < retry_ms or not self._others:
+        if now_ms - self._views.get(view, now_ms - retry_ms) < retry_ms or not self.others:
             return None
         self._views[view] = now_ms
         return self._next(), CertificateRequest((view,))
 
     def _next(self) -> int:
         self._turn += 1
-        return self._others[self._turn % len(self._others)]
+        return self.others[self._turn % len(self.others)]
 
     def arrived(self, block_hash: bytes) -> bool:
         """A body came; whether it was wanted."""

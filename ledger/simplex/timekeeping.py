@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from ledger.base.units import Millis
+from ledger.base.votes import Certificate, median_time_ms
 
 from .effects import Now
-from .messages import Certificate, median_time_ms
 
 TRUST_STALE: Final = 4  # a clock so many times `stale` away from the others' median is not trusted
 
@@ -19,11 +19,18 @@ TRUST_STALE: Final = 4  # a clock so many times `stale` away from the others' me
 class Timekeeper:
     """`final_time_ms` is the time of the last final block, seen at the monotonic time `final_seen_ms`."""
 
-    def __init__(self, *, stale_ms: Millis, faulty_max: int, final_time_ms: Millis, now: Now) -> None:
+    def __init__(
+        self, *, stale_ms: Millis, faulty_max: int, final_time_ms: Millis, now: Now, agrees: bool = True
+    ) -> None:
         self._tolerance_ms = TRUST_STALE * stale_ms
         self._faulty_max = faulty_max
         self._final_time_ms, self._final_seen_ms = final_time_ms, now.mono_ms
-        self._agrees = True
+        self._agrees = agrees  # whether the others' clocks agreed with ours when last compared
+
+    @property
+    def agrees(self) -> bool:
+        """Whether our clock agreed with the others' when last compared."""
+        return self._agrees
 
     def finalized(self, time_ms: Millis, now: Now) -> None:
         """A block with this time became final."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ledger.base.units import Millis
+from ledger.base.votes import Certificate, Kind, Vote
 
-from .messages import Certificate, Kind, Proposal, Vote
+from .messages import Proposal
 
 
 @dataclass

@@ -21,21 +21,29 @@ class Situation(NamedTuple):
     mempool: Mempool
     tip: Executed  # the block that the view would extend
     tip_is_final: bool
+    tip_seals: bool  # the epoch's sealing block is on the branch: nothing more can happen in this epoch
+    accuses: bool  # evidence waits that a block on the tip may carry
     now_ms: Millis
     estimate_ms: Millis
     entered_ms: Millis
     nonempty_notarized_ms: Millis
     timeout_ms: Millis
+    recovers: bool = False  # the first block of a recovery epoch is to be made
 
 
 def has_work(at: Situation) -> bool:
     """Whether the current view is to make a block.
 
     A notarized ancestor is not final two timeouts after the view was entered (sooner, every view would open before its
-    predecessor is final, and empty blocks would follow one another for ever); a slot's boundary lies behind us; the
-    heartbeat is due; or a transaction may go in and the interval of its kind has passed since the last non-empty block.
+    predecessor is final, and empty blocks would follow one another for ever); evidence waits, or a recovery epoch begins; a
+    slot's boundary lies behind us; the heartbeat is due; or a transaction may go in and the interval of its kind has passed
+    since the last non-empty block.
     """
     if not at.tip_is_final and at.now_ms - at.entered_ms >= 2 * at.timeout_ms:
+        return True
+    if at.tip_seals:
+        return False
+    if at.accuses or at.recovers:
         return True
     boundary_ms = next_boundary_ms(at.tip.state)
     if boundary_ms is not None and boundary_ms <= at.estimate_ms:
@@ -54,6 +62,8 @@ def has_work(at: Situation) -> bool:
 def work_times(at: Situation) -> list[Millis]:
     """Monotonic times at which `has_work` may change its answer without any message."""
     agree = at.consensus
+    if at.tip_seals:
+        return [at.entered_ms + 2 * at.timeout_ms]
     times = [at.now_ms + at.tip.header.time_ms + agree.heartbeat_ms - at.estimate_ms]
     if not at.tip_is_final:
         times.append(at.entered_ms + 2 * at.timeout_ms)

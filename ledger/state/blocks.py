@@ -1,7 +1,7 @@
 """Blocks: a header that commits to everything, and the body behind it.
 
-`hash` = SHA-256 of the header's canonical bytes. The header's `link_hash` covers the parent's certificate and the
-evidence, so that a body is determined by its header's hash and its block time can be checked for ever.
+`hash` = SHA-256 of the header's canonical bytes. The header's `link_hash` covers the parent's certificate, evidence and a
+recovery, so that a body is determined by its header's hash and its block time can be checked for ever.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from ledger.base.errors import DecodeError
 from ledger.base.intents import CHAIN_PREFIX_BYTES
 from ledger.base.limits import AMOUNT_MAX, BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, COMMITTEE_MAX, TIME_MAX_MS
 from ledger.base.units import Millis
+from ledger.base.votes import Evidence, decode_evidence
 
 BLOCK_VERSION: Final = 1
 HEADER_BYTES_MAX: Final = 512
+EVIDENCE_MAX: Final = 10  # in one block: more liars than a committee of 31 survives
 
 
 class Header(NamedTuple):
@@ -70,11 +72,17 @@ def header_from_item(item: object) -> Header:
 
 @dataclass(frozen=True)
 class Block:
-    """A header with its body: the transactions' bytes and the parent's certificate (empty above block 0)."""
+    """A header with its body.
+
+    The transactions' bytes; the parent's certificate (empty in the first block of an epoch); evidence against members; and, in
+    the first block of a recovery epoch, what the households signed.
+    """
 
     header: Header
     transactions: tuple[bytes, ...]
     parent_certificate: bytes
+    evidence: tuple[Evidence, ...] = ()
+    recovery: bytes = b""
 
     @cached_property
     def hash(self) -> bytes:
@@ -93,13 +101,14 @@ class Block:
 
     @cached_property
     def encoded(self) -> bytes:
-        """Canonical bytes: `[header, [transactions], parent certificate, evidence]`."""
-        return codec.encode((tuple(self.header), self.transactions, self.parent_certificate, ()))
+        """Canonical bytes: `[header, [transactions], parent certificate, [evidence], recovery]`."""
+        items = tuple(each.item() for each in self.evidence)
+        return codec.encode((tuple(self.header), self.transactions, self.parent_certificate, items, self.recovery))
 
 
-def link_hash(parent_certificate: bytes) -> bytes:
-    """What a header commits to beside the transactions: the parent's certificate and (none yet) the evidence."""
-    return sha256(codec.encode((parent_certificate, ())))
+def link_hash(parent_certificate: bytes, evidence: tuple[Evidence, ...] = (), recovery: bytes = b"") -> bytes:
+    """What a header commits to beside the transactions: the parent's certificate, evidence and a recovery."""
+    return sha256(codec.encode((parent_certificate, tuple(each.item() for each in evidence), recovery)))
 
 
 def tx_root(transactions: tuple[bytes, ...]) -> bytes:
@@ -114,12 +123,13 @@ def decode_block(raw: bytes) -> Block:
 
 def block_from_item(item: object, raw: bytes | None = None) -> Block:
     """The same from a decoded item. Raises `DecodeError`."""
-    header_item, transactions, certificate, evidence = want(item, list, list, bytes, list)
-    if evidence:
-        raise DecodeError("evidence in a block comes with a later version")
+    header_item, transactions, certificate, items, recovery = want(item, list, list, bytes, list, bytes)
+    want_list(items, list, length_max=EVIDENCE_MAX)
     want_list(transactions, bytes, length_max=BLOCK_TRANSACTIONS_MAX)
-    block = Block(header_from_item(header_item), tuple(transactions), certificate)
-    if block.header.tx_root != tx_root(block.transactions) or block.header.link_hash != link_hash(certificate):
+    evidence = tuple(decode_evidence(each) for each in items)
+    block = Block(header_from_item(header_item), tuple(transactions), certificate, evidence, recovery)
+    linked = link_hash(certificate, evidence, recovery)
+    if block.header.tx_root != tx_root(block.transactions) or block.header.link_hash != linked:
         raise DecodeError("the body is not the one that the header commits to")
     if len(block.encoded if raw is None else raw) > BLOCK_BYTES_MAX + HEADER_BYTES_MAX:
         raise DecodeError(f"a block has at most {BLOCK_BYTES_MAX} bytes")

@@ -189,6 +189,19 @@ class Discrepancy(NamedTuple):
     allowance_wh: Wh
 
 
+class Suspended(NamedTuple):
+    """A home whose node signed what no honest member signs, in that view; its seat ends with the epoch."""
+
+    account: bytes
+    view: int
+
+
+class EpochSealed(NamedTuple):
+    """This block seals its epoch; the committee of `epoch` makes the next one."""
+
+    epoch: int
+
+
 Event = (
     Receipt
     | Trade
@@ -204,6 +217,8 @@ Event = (
     | DuePaid
     | ReadingFlagged
     | Discrepancy
+    | Suspended
+    | EpochSealed
 )
 
 _KINDS: Final[tuple[type[Event], ...]] = (
@@ -221,6 +236,8 @@ _KINDS: Final[tuple[type[Event], ...]] = (
     DuePaid,
     ReadingFlagged,
     Discrepancy,
+    Suspended,
+    EpochSealed,
 )
 _NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
 

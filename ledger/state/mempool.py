@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ledger.base.errors import InvalidTransaction
-from ledger.base.intents import Envelope, Reading, decode_transaction
+from ledger.base.intents import Envelope, Reading, Ready, decode_transaction
 from ledger.base.limits import (
     BLOCK_TRANSACTIONS_MAX,
     MEMPOOL_PER_FEED_MAX,
@@ -12,6 +12,7 @@ from ledger.base.limits import (
 )
 from ledger.base.units import Millis
 
+from .rules.membership import epoch_of
 from .tables import ACCOUNT, FEED
 from .transition import Context, Executed, account_of_sender, check_admissible, verify_signature
 
@@ -106,6 +107,8 @@ class Mempool:
     def _next_nonce(self, tip: Executed, envelope: Envelope) -> int:
         if isinstance(envelope.intent, Reading):
             return tip.state.need(FEED, (envelope.intent.device,)).seq + 1
+        if isinstance(envelope.intent, Ready):
+            return epoch_of(tip.state).number + 1
         return tip.state.need(ACCOUNT, (account_of_sender(tip.state, envelope),)).nonce + 1
 
     def prune(self, final: Executed) -> None:

@@ -9,7 +9,7 @@ from ledger.base.units import SHARES_TOTAL
 
 from . import history
 from .blocks import BLOCK_VERSION, Header
-from .rules import balances
+from .rules import balances, membership
 from .state import State
 from .tables import (
     ACCOUNT,
@@ -46,7 +46,7 @@ from .transition import Executed
 def genesis_state(genesis: Genesis) -> State:
     """The rows that stand before the first block."""
     state = State()
-    market, timing = genesis.market, genesis.timing
+    market, timing, seats = genesis.market, genesis.timing, genesis.membership
     state.put(
         PARAMS,
         NO_KEY,
@@ -66,6 +66,11 @@ def genesis_state(genesis: Genesis) -> State:
             timing.grace_ms,
             timing.stale_ms,
             genesis.consensus.expiry_max,
+            seats.committee_max,
+            seats.epoch_blocks_min,
+            seats.park_misses_max,
+            seats.evidence_epochs,
+            int(seats.trusted_household),
         ),
     )
     state.put(CLOCK, NO_KEY, Clock(0, 0, 1, 1))
@@ -88,6 +93,9 @@ def genesis_state(genesis: Genesis) -> State:
         owner = genesis.accounts.get(device.owner, b"")
         state.put(DEVICE, (device.name,), DeviceRow(position, device.key, device.role, owner, positions[device.bus]))
         state.put(FEED, (device.name,), Feed(0, ZERO_HASH, -1, 0, -1, 0, 0, None))
+    for home in genesis.homes:
+        membership.enter(state, genesis.accounts[home.name], home.node_key, home.transport_key)
+    membership.begin(state, 0, 1, genesis.committee.keys)
     for generator in genesis.generators:
         account = genesis.accounts[f"gen:{generator.name}"]
         state.put(GENERATOR, (generator.name,), GeneratorRow(generator.device, account, 0, 0))

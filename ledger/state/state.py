@@ -66,6 +66,10 @@ class State:
         self._tables.setdefault(table.number, {})[key] = None
         self._dirty.add((table.number, key))
 
+    def touches(self, table: Table[Row]) -> bool:
+        """Whether this layer changed a row of a table."""
+        return table.number in self._tables
+
     def scan(self, table: Table[Row]) -> list[tuple[Key, Row]]:
         """All rows of a table in order of their keys."""
         merged: dict[Key, Row | None] = {}

@@ -6,6 +6,7 @@ Each table has a number that is part of every row's key and so of the state root
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from ledger.base.units import Millis, Money, Price, Wh
@@ -40,6 +41,11 @@ class Params(NamedTuple):
     grace_ms: Millis
     stale_ms: Millis
     expiry_max: int
+    committee_max: int
+    epoch_blocks_min: int
+    park_misses_max: int
+    evidence_epochs: int
+    trusted_household: int  # 0 or 1
 
 
 class Clock(NamedTuple):
@@ -213,6 +219,72 @@ class Due(NamedTuple):
     slot: int
 
 
+class Status(IntEnum):
+    """What a home's node may do."""
+
+    ACTIVE = 0  # it may have a seat
+    PARKED = 1  # its owner gave the seat up for a while
+    ABSENT = 2  # its seat was parked because its votes were missing; its own word brings it back
+    SUSPENDED = 3  # it signed what no honest member signs; the voters may admit it again
+    REMOVED = 4  # it has no links any more
+
+
+class Member(NamedTuple):
+    """Key: (account,). A home's node; its number among its peers is the account's."""
+
+    node_key: bytes
+    transport_key: bytes
+    status: int
+
+
+class NodeKey(NamedTuple):
+    """Key: (node key,). Whose it is or was; a key is never used twice."""
+
+    account: bytes
+
+
+class Epoch(NamedTuple):
+    """Key: none. The committee that makes the next block, and the one that may follow it."""
+
+    number: int
+    first_height: int  # of its first block
+    committee: tuple[bytes, ...]  # node keys, rising
+    coming: tuple[bytes, ...]  # empty: no change is due
+    ready: tuple[bytes, ...]  # of `coming`, those whose nodes said that they will vote
+    parked: int  # seats that were parked for missing votes since the epoch began
+
+
+class Misses(NamedTuple):
+    """Key: none. How many certificates in a row lack the vote of each seat."""
+
+    counts: tuple[int, ...]
+
+
+class CommitteeRow(NamedTuple):
+    """Key: (epoch,). Kept as long as evidence counts."""
+
+    keys: tuple[bytes, ...]
+
+
+class Fault(NamedTuple):
+    """Key: (epoch, seat). Evidence was carried against this seat; once is enough. Kept as long as evidence counts."""
+
+    height: int
+
+
+class Approval(NamedTuple):
+    """Key: (hash of what is approved,). Households that approved, until it has a quorum or is out of date."""
+
+    accounts: tuple[bytes, ...]
+    until_height: int
+
+
+class Nomination(NamedTuple):
+    """Key: (account,). Homes whose nodes this account would have vote."""
+
+    homes: tuple[bytes, ...]
+
+
 PARAMS: Final = Table(1, Params)
 CLOCK: Final = Table(2, Clock)
 ACCOUNT: Final = Table(3, Account)
@@ -233,6 +305,14 @@ REQUEST: Final = Table(17, Energy)
 GENERATOR: Final = Table(18, GeneratorRow)
 PAID: Final = Table(19, Paid)
 DUE: Final = Table(20, Due)
+MEMBER: Final = Table(21, Member)
+NODE_KEY: Final = Table(22, NodeKey)
+EPOCH: Final = Table(23, Epoch)
+MISSES: Final = Table(24, Misses)
+COMMITTEE: Final = Table(25, CommitteeRow)
+FAULT: Final = Table(26, Fault)
+APPROVAL: Final = Table(27, Approval)
+NOMINATION: Final = Table(28, Nomination)
 
 TABLES: Final = {
     table.number: table.row
@@ -257,6 +337,14 @@ TABLES: Final = {
         GENERATOR,
         PAID,
         DUE,
+        MEMBER,
+        NODE_KEY,
+        EPOCH,
+        MISSES,
+        COMMITTEE,
+        FAULT,
+        APPROVAL,
+        NOMINATION,
     )
 }
 

@@ -23,15 +23,15 @@ from ledger.base.crypto import ED25519, HASH_BYTES, link_message
 from ledger.base.errors import ConfigError, DecodeError, DiskFailed, EnergoError, SignerRefused
 from ledger.base.files import FolderLock, load_genesis, load_toml
 from ledger.base.genesis import Genesis
-from ledger.base.intents import parse_intent, transaction_bytes
-from ledger.base.limits import AMOUNT_MAX, LOCAL_REQUEST_BYTES_MAX, TIME_MAX_MS
+from ledger.base.intents import Ready, parse_intent, transaction_bytes
+from ledger.base.limits import AMOUNT_MAX, COMMITTEE_MAX, LOCAL_REQUEST_BYTES_MAX, TIME_MAX_MS
+from ledger.base.recovery import decode_recovery
+from ledger.base.votes import PROPOSE, Kind, Vote, decode_vote, proposal_message, vote_message
 from ledger.client import LENGTH_BYTES, socket_path
-from ledger.simplex.messages import proposal_message, vote_message
 
-from .guard import FINALIZE, NOTARIZE, NULLIFY, PROPOSE
-from .keystore import Amnesia, Keys, VoteJournal, create_keys, load_keys
+from .keystore import Amnesia, VoteJournal, create_keys, load_keys, retire_node_key
 from .limits import DailyUse, Limits
-from .rules import Role, check_may_sign, check_may_vote
+from .rules import Role, check_may_rotate, check_may_sign, check_may_vote
 
 WATCHDOG_S = 10.0  # a third of the unit's WatchdogSec
 
@@ -39,9 +39,22 @@ WATCHDOG_S = 10.0  # a third of the unit's WatchdogSec
 class Wallet:
     """What the signer does for whom."""
 
-    def __init__(self, genesis: Genesis, keys: Keys, journal: VoteJournal | Amnesia, agent_use: DailyUse) -> None:
-        self.genesis, self.keys, self.journal, self.agent_use = genesis, keys, journal, agent_use
-        self.owner_key, self.node_key, self.transport_key = keys.public()
+    def __init__(self, genesis: Genesis, folder: Path, agent_use: DailyUse) -> None:
+        self.genesis, self.folder, self.agent_use = genesis, folder, agent_use
+        self._open()
+
+    def _open(self) -> None:
+        self.keys = load_keys(self.folder)
+        self.owner_key, self.node_key, self.transport_key = self.keys.public()
+        self.journal: VoteJournal | Amnesia
+        try:
+            self.journal = VoteJournal(self.folder)
+        except Amnesia as error:
+            self._say(error)
+
+    def _say(self, amnesia: Amnesia) -> None:
+        print(f"energo-wallet: {amnesia}", file=sys.stderr, flush=True)
+        self.journal = amnesia
 
     def answer(self, role: Role, raw: bytes) -> bytes:
         """The answer to one request. Never raises for what was asked; `DiskFailed` ends the process, not the request."""
@@ -57,9 +70,24 @@ class Wallet:
         match request:
             case ["keys"]:
                 return (self.owner_key, self.node_key, self.transport_key)
-            case ["vote", int(kind), int(epoch), int(view), bytes(block_hash), int(time_ms)]:
+            case ["vote", int(kind), int(epoch), int(view), bytes(block_hash), int(time_ms), int(seat)]:
                 check_may_vote(role)
-                return self._vote(kind, epoch, view, block_hash, time_ms)
+                return self._vote(kind, epoch, view, block_hash, time_ms, seat)
+            case ["own", bytes(raw)]:
+                check_may_vote(role)
+                return self._knows(decode_vote(raw))
+            case ["clone"]:
+                check_may_vote(role)
+                return self._forget("another card with this key is on: both stop")
+            case ["ready", int(epoch), bytes(committee)]:
+                check_may_vote(role)
+                return self._ready(epoch, committee)
+            case ["rotate"]:
+                check_may_rotate(role)
+                return self._rotate()
+            case ["recovery", bytes(raw)]:
+                check_may_rotate(role)
+                return ED25519.sign(self.keys.owner, decode_recovery(raw).message(self.genesis.chain_id))
             case ["link", int(dialed), bytes(client_nonce), bytes(server_nonce), bytes(peer), bytes(certificate_hash)]:
                 check_may_vote(role)
                 codec.in_range(dialed, 0, 1, "end of the link")
@@ -78,26 +106,61 @@ class Wallet:
             case ["transaction", int(kind), list(body), int(nonce), int(valid_until)]:
                 check_may_sign(role, kind)
                 return self._transaction(role, kind, body, nonce, valid_until)
-        raise DecodeError("the wallet knows keys, vote, link and transaction, each with its own fields")
+        raise DecodeError(
+            "the wallet knows keys, vote, own, clone, ready, rotate, recovery, link and transaction, each with its own fields"
+        )
 
-    def _vote(self, kind: int, epoch: int, view: int, block_hash: bytes, time_ms: int) -> object:
+    def _vote(self, kind: int, epoch: int, view: int, block_hash: bytes, time_ms: int, seat: int) -> object:
         if isinstance(self.journal, Amnesia):
             raise SignerRefused(self.journal.code, str(self.journal))
-        signer = self.genesis.committee.index(self.node_key) if self.node_key in self.genesis.committee else None
-        if signer is None:
-            raise SignerRefused("not_a_member", "this home's node key has no seat in the committee")
         codec.in_range(epoch, 0, 2**32 - 1, "epoch")
         codec.in_range(view, 1, AMOUNT_MAX, "view")
         codec.in_range(time_ms, 0, TIME_MAX_MS, "vote's time")
+        codec.in_range(seat, 0, COMMITTEE_MAX - 1, "seat")
         codec.of_length(block_hash, HASH_BYTES, "block hash")
         chain_id = self.genesis.chain_id
         if kind == PROPOSE:
             message = proposal_message(chain_id, epoch, view, block_hash)
-        elif kind in (NOTARIZE, NULLIFY, FINALIZE):
-            message = vote_message(chain_id, kind, epoch, view, block_hash, time_ms, signer)
+        elif kind in tuple(Kind):
+            message = vote_message(chain_id, kind, epoch, view, block_hash, time_ms, seat)
         else:
             raise DecodeError(f"no vote has kind {kind}")
         return self.journal.sign(kind, epoch, view, block_hash, time_ms, self.keys.node, message)
+
+    def _knows(self, vote: Vote) -> bool:
+        """Whether a vote of this key that came from outside stands in the record; where not, the key never votes again."""
+        message = vote_message(self.genesis.chain_id, *vote[:6])
+        if isinstance(self.journal, Amnesia) or not ED25519.verify(self.node_key, vote.signature, message):
+            return not isinstance(self.journal, Amnesia)
+        if self.journal.guard.knows(vote.kind, vote.epoch, vote.view, vote.block_hash):
+            return True
+        return self._forget(
+            f"a vote of this key in view {vote.view} of epoch {vote.epoch} stands in no record here: "
+            "the card was put back or copied"
+        )
+
+    def _forget(self, why: str) -> bool:
+        if isinstance(self.journal, VoteJournal):
+            self._say(self.journal.forget(why))
+        return False
+
+    def _rotate(self) -> tuple[bytes, bytes, bytes]:
+        if isinstance(self.journal, VoteJournal):
+            self.journal.close()
+        retire_node_key(self.folder)
+        self._open()
+        return self.owner_key, self.node_key, self.transport_key
+
+    def _ready(self, epoch: int, committee: bytes) -> bytes:
+        codec.in_range(epoch, 1, 2**32 - 1, "epoch")
+        return transaction_bytes(
+            Ready(codec.of_length(committee, HASH_BYTES, "committee's hash")),
+            chain_id=self.genesis.chain_id,
+            sender=self.node_key,
+            nonce=epoch,
+            valid_until_height=0,
+            sign=lambda message: ED25519.sign(self.keys.node, message),
+        )
 
     def _transaction(self, role: Role, kind: int, body: Any, nonce: int, valid_until: int) -> bytes:
         intent = parse_intent(kind, body)
@@ -194,17 +257,10 @@ def _run(config: Path) -> None:
     for each in (table, socket_table, agent, top):
         each.done()
     lock = FolderLock(folder)
-    keys = load_keys(folder)
     home = next((home for home in genesis.homes if home.name == name), None)
-    if home is None or (home.owner_key, home.node_key, home.transport_key) != keys.public():
-        raise ConfigError(f"{config}: the keys in {folder} are not those of home {name} in the genesis")
-    journal: VoteJournal | Amnesia
-    try:
-        journal = VoteJournal(folder)
-    except Amnesia as error:
-        print(f"energo-wallet: {error}", file=sys.stderr, flush=True)
-        journal = error
-    asyncio.run(_serve(Wallet(genesis, keys, journal, DailyUse(limits)), sockets))
+    if home is not None and home.owner_key != load_keys(folder).public()[0]:
+        raise ConfigError(f"{config}: the owner's key in {folder} is not that of home {name} in the genesis")
+    asyncio.run(_serve(Wallet(genesis, folder, DailyUse(limits)), sockets))
     lock.close()
 
 

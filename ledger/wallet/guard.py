@@ -13,12 +13,10 @@ from typing import Final, NamedTuple
 from ledger.base import codec
 from ledger.base.crypto import HASH_BYTES, SIGNATURE_BYTES
 from ledger.base.errors import DecodeError, SignerRefused
+from ledger.base.votes import PROPOSE, Kind
 
-PROPOSE: Final = 0  # beside the kinds of votes, 1 to 3, of ledger.simplex.messages
-NOTARIZE: Final = 1
-NULLIFY: Final = 2
-FINALIZE: Final = 3
-_WORDS: Final = {PROPOSE: "PROPOSE", NOTARIZE: "NOTARIZE", NULLIFY: "NULLIFY", FINALIZE: "FINALIZE"}
+NOTARIZE, NULLIFY, FINALIZE = Kind.NOTARIZE, Kind.NULLIFY, Kind.FINALIZE
+_WORDS: Final[dict[int, str]] = {PROPOSE: "PROPOSE", NOTARIZE: "NOTARIZE", NULLIFY: "NULLIFY", FINALIZE: "FINALIZE"}
 VIEWS_KEPT: Final = 64  # views whose signatures can be repeated after a restart
 
 
@@ -75,6 +73,16 @@ class Guard:
         if kind == NOTARIZE and NULLIFY in given:
             raise SignerRefused("double_sign", f"already nullified view {view}; refusing to notarize in it")
         return None
+
+    def knows(self, kind: int, epoch: int, view: int, block_hash: bytes) -> bool:
+        """Whether this key's record has a vote that came from outside, or is too young to tell of it.
+
+        False means that the card is a copy, or was put back: what else it signed is not known either.
+        """
+        given = self._given.get((epoch, view))
+        if given is None:
+            return bool(self._given) and (epoch, view) < min(self._given)
+        return kind in given and given[kind].block_hash == block_hash
 
     def note(self, record: Signed) -> None:
         """Remember a signature that is durable now."""

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.base.crypto import ED25519
-from ledger.base.errors import EnergoError
+from ledger.base.errors import DecodeError, DiskFailed, EnergoError
 from ledger.base.files import create_key, load_key, write_private
 
 from .guard import Guard, Signed, decode_signed
 from .journal import DamagedLog, DurableLog
 
 NAMES = ("owner", "node", "transport")
+_WAY_BACK = (
+    "this key will not vote again. `energoctl member rotate` makes a new one, which has a seat from the next epoch on"
+)
 JOURNAL_BYTES_MAX = 1024 * 1024  # rewritten with what still matters beyond this
 
 
@@ -51,28 +54,46 @@ def load_keys(folder: Path) -> Keys:
     return Keys(*(load_key(folder / f"{name}.key") for name in NAMES))
 
 
+def retire_node_key(folder: Path) -> None:
+    """Put the node's key and its record of votes aside and make a new key. Raises `DiskFailed`."""
+    number = 1 + max((int(p.suffix[1:]) for p in folder.glob("retired.*") if p.suffix[1:].isdigit()), default=0)
+    aside = folder / f"retired.{number}"
+    try:
+        aside.mkdir(mode=0o700)
+        for name in ("votes.journal", "votes.begun", "votes.forgotten", "node.key"):  # the key last: it says it is done
+            if (folder / name).exists():
+                (folder / name).replace(aside / name)
+        create_key(folder / "node.key")
+    except OSError as error:
+        raise DiskFailed(f"{folder}: {error.strerror}; free space or check the card, then start again") from None
+
+
 class VoteJournal:
     """The guard and its durable record."""
 
     def __init__(self, folder: Path) -> None:
-        begun = folder / "votes.begun"
-        journal = folder / "votes.journal"
+        begun, journal, self._forgotten = folder / "votes.begun", folder / "votes.journal", folder / "votes.forgotten"
+        if self._forgotten.exists():
+            raise Amnesia(f"{self._forgotten}: {self._forgotten.read_text().strip()}; {_WAY_BACK}")
         if begun.exists() and not journal.exists():
-            raise Amnesia(
-                f"{journal}: the record of this key's votes is gone; it will not vote again. Ask the street to admit a new node key"
-            )
+            raise Amnesia(f"{journal}: the record of this key's votes is gone; {_WAY_BACK}")
         try:
             self._log = DurableLog(journal, witnessed=True)
             if self._log.begun and begun.exists():
                 self._log.close()
                 raise DamagedLog("the record of this key's votes begins anew")
             self.guard = Guard(decode_signed(raw) for raw in self._log.records)
-        except DamagedLog as error:
-            raise Amnesia(
-                f"{journal}: {error}; this key will not vote again. Ask the street to admit a new node key"
-            ) from None
+        except (DamagedLog, DecodeError) as error:
+            raise Amnesia(f"{journal}: {error}; {_WAY_BACK}") from None
         if not begun.exists():
             write_private(begun, "a vote journal was begun beside this file\n")
+
+    def forget(self, why: str) -> Amnesia:
+        """This key signed what the record lacks: it never votes again, after a restart neither."""
+        if not self._forgotten.exists():
+            write_private(self._forgotten, f"{why}\n")
+        self._log.close()
+        return Amnesia(f"{self._forgotten}: {why}; {_WAY_BACK}")
 
     def sign(
         self, kind: int, epoch: int, view: int, block_hash: bytes, time_ms: int, seed: bytes, message: bytes

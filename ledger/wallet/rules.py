@@ -6,7 +6,19 @@ from enum import Enum
 from typing import Final
 
 from ledger.base.errors import SignerRefused
-from ledger.base.intents import CancelOrder, Commit, PlaceOrder, Redeem, SetLimits, Transfer
+from ledger.base.intents import (
+    Admit,
+    CancelOrder,
+    Commit,
+    Nominate,
+    Park,
+    PlaceOrder,
+    Redeem,
+    Remove,
+    RotateKey,
+    SetLimits,
+    Transfer,
+)
 
 
 class Role(Enum):
@@ -27,6 +39,11 @@ MAY_SIGN: Final[dict[Role, tuple[int, ...]]] = {
         SetLimits.KIND,
         Commit.KIND,
         Redeem.KIND,
+        Admit.KIND,
+        Remove.KIND,
+        Park.KIND,
+        RotateKey.KIND,
+        Nominate.KIND,
     ),
 }
 
@@ -43,3 +60,9 @@ def check_may_vote(role: Role) -> None:
     """Raises `SignerRefused` for anybody but the node."""
     if role not in MAY_VOTE:
         raise SignerRefused("not_allowed", f"the {role.value} may not ask for votes or link proofs")
+
+
+def check_may_rotate(role: Role) -> None:
+    """Raises `SignerRefused` for anybody but the household: new keys and recoveries are its own decision."""
+    if role != Role.OWNER:
+        raise SignerRefused("not_allowed", f"the {role.value} may not ask for new keys or recoveries")

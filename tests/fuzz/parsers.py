@@ -26,7 +26,7 @@ from firmware.der import __main__ as der
 from firmware.meter import __main__ as meter
 from firmware.meter import models
 from firmware.panel import __main__ as panel
-from ledger.base import address, codec, files, intents, units
+from ledger.base import address, codec, files, intents, recovery, units, votes
 from ledger.base.crypto import sha256
 from ledger.base.errors import ConfigError, DecodeError, SignerRefused, SignerUnavailable, UnitError
 from ledger.base.limits import FRAME_BYTES_MAX, LOCAL_REQUEST_BYTES_MAX
@@ -39,7 +39,7 @@ from ledger.state import blocks, state
 from ledger.state.events import to_item
 from ledger.wallet import guard, journal
 from ledger.wallet.__main__ import Wallet
-from ledger.wallet.keystore import Keys, VoteJournal
+from ledger.wallet.keystore import Amnesia, Keys, VoteJournal
 from ledger.wallet.limits import DailyUse, Limits
 from ledger.wallet.rules import Role
 from matcher_c import reference
@@ -102,6 +102,10 @@ class _NoDisk(VoteJournal):
         self.guard = guard.Guard()
         self._log = _NoLog()
 
+    def forget(self, why: str) -> Amnesia:
+        """Nothing to keep."""
+        return Amnesia(why)
+
 
 class _NoLog(journal.DurableLog):
     """Takes what can be read back, and keeps nothing."""
@@ -114,6 +118,21 @@ class _NoLog(journal.DurableLog):
             guard.decode_signed(payload)
 
 
+class _Memory(Wallet):
+    """A wallet whose keys and record are in memory."""
+
+    def __init__(self, genesis: Any, keys: Keys) -> None:
+        self._given = keys
+        super().__init__(genesis, _folder(), DailyUse(Limits(9, 9, 9, 9 * units.MONEY_UNIT)))
+
+    def _open(self) -> None:
+        self.keys, self.journal = self._given, _NoDisk()
+        self.owner_key, self.node_key, self.transport_key = self.keys.public()
+
+    def _rotate(self) -> tuple[bytes, bytes, bytes]:
+        return self.owner_key, self.node_key, self.transport_key
+
+
 @cache
 def _street() -> tuple[Any, Keys]:
     return street(2), Keys(*(seed_of(f"home1 {key}") for key in ("owner", "node", "transport")))
@@ -122,7 +141,7 @@ def _street() -> tuple[Any, Keys]:
 def _wallet(data: bytes) -> list[Any]:
     """One request on each of the wallet's sockets; its answers, which must be of its own form."""
     genesis, keys = _street()
-    wallet = Wallet(genesis, keys, _NoDisk(), DailyUse(Limits(9, 9, 9, 9 * units.MONEY_UNIT)))
+    wallet = _Memory(genesis, keys)
     answers = [codec.decode(wallet.answer(role, data), bytes_max=LOCAL_REQUEST_BYTES_MAX) for role in Role]
     for answer in answers:
         match answer:
@@ -132,6 +151,10 @@ def _wallet(data: bytes) -> list[Any]:
     if all(answer[0] is False and answer[1] == DecodeError.code for answer in answers):
         raise DecodeError("refused on every socket")
     return answers
+
+
+def _evidence(data: bytes) -> votes.Evidence:
+    return votes.decode_evidence(codec.decode(data, bytes_max=votes.EVIDENCE_BYTES_MAX))
 
 
 def _json(data: bytes) -> object:
@@ -261,8 +284,11 @@ PARSERS: Final = (
     Parser("codec", lambda d: codec.decode(d, bytes_max=FRAME_BYTES_MAX), _DECODE, again=codec.encode),
     Parser("transaction", intents.decode_transaction, _DECODE, again=lambda e: _transaction_bytes(e)),
     Parser("block", blocks.decode_block, _DECODE, again=lambda b: bytes(b.encoded)),
-    Parser("vote", messages.decode_vote, _DECODE, Form.RAW, again=messages.encode_vote),
-    Parser("certificate", messages.decode_certificate, _DECODE, again=lambda c: bytes(c.encoded)),
+    Parser("vote", votes.decode_vote, _DECODE, Form.RAW, again=votes.encode_vote),
+    Parser("certificate", votes.decode_certificate, _DECODE, again=lambda c: bytes(c.encoded)),
+    Parser("evidence", _evidence, _DECODE, again=lambda e: codec.encode(e.item())),
+    Parser("echo", messages.decode_echo, _DECODE, again=messages.encode_echo),
+    Parser("recovery", recovery.decode_recovery, _DECODE, again=lambda r: bytes(r.encoded())),
     Parser("proposal", messages.decode_proposal, _DECODE, again=lambda p: bytes(p.encoded)),
     Parser("record", records.decode_record, _DECODE, again=records.encode_record),
     Parser("range", _linked, _DECODE, again=_positional),

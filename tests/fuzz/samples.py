@@ -16,7 +16,21 @@ from firmware.meter import models
 from ledger.base import codec
 from ledger.base.address import PREFIX, bech32m_encode, format_address
 from ledger.base.crypto import LINK_VERSION, ZERO_HASH, sha256
-from ledger.base.intents import CancelOrder, Commit, PlaceOrder, Redeem, SetLimits, Transfer
+from ledger.base.intents import (
+    Admit,
+    CancelOrder,
+    Commit,
+    Nominate,
+    Park,
+    PlaceOrder,
+    Redeem,
+    Remove,
+    RotateKey,
+    SetLimits,
+    Transfer,
+)
+from ledger.base.recovery import Recovery
+from ledger.base.votes import Kind, Vote, certificate_of, claim_of, encode_vote, evidence_of
 from ledger.gossip import frames, presence
 from ledger.gossip.flood import Have, Transaction, Want
 from ledger.gossip.presence import PEERS_MAX, Known, Peers, PeersRequest, Ping, Pong
@@ -24,16 +38,7 @@ from ledger.gossip.sync import RangeRequest, make_range
 from ledger.node.peers import Address, encode_cache
 from ledger.simplex import records
 from ledger.simplex.effects import ProposalToSign, VoteToSign
-from ledger.simplex.messages import (
-    BodyRequest,
-    CertificateRequest,
-    Kind,
-    Proposal,
-    Status,
-    Vote,
-    certificate_of,
-    encode_vote,
-)
+from ledger.simplex.messages import BodyRequest, CertificateRequest, Echo, Proposal, Status, encode_echo
 from ledger.state.events import to_item
 from ledger.wallet import journal
 from ledger.wallet.guard import Signed
@@ -144,6 +149,11 @@ def _chain() -> dict[str, Samples]:
         SetLimits(28_000, None),
         Commit("pool", 500),
         Redeem("pool", 250),
+        Admit("home9", HASH, sha256(b"node"), sha256(b"link"), "root", sha256(b"meter")),
+        Remove(bytes(20)),
+        Park(1),
+        RotateKey(HASH, sha256(b"link")),
+        Nominate((bytes(20), b"\1" * 20)),
     )
     asked = {f"taken-{type(intent).__name__.lower()}": ledger.ask("home1", intent) for intent in intents}
     asked["taken-reading"] = ledger.read("home1", 0, 7, 0, flags=0)
@@ -153,7 +163,7 @@ def _chain() -> dict[str, Samples]:
     ledger.step(ledger.end_of(1) + 2_000)
     made = [executed.block for executed in ledger.blocks[1:] if executed.block is not None]
     first, second = made[0], made[1]
-    fields = (tuple(first.header), first.transactions, first.parent_certificate, ())
+    fields = (tuple(first.header), first.transactions, first.parent_certificate, (), b"")
     loud = codec.decode(asked["taken-transfer"], bytes_max=4_096)
 
     def vote(kind: Kind, signer: int, block_hash: bytes = HASH) -> Vote:
@@ -166,25 +176,31 @@ def _chain() -> dict[str, Samples]:
     proposal = Proposal(first, (certificates["nullify"],), bytes(64))
     last = certificate_of([vote(Kind.FINALIZE, signer, ledger.tip.hash) for signer in range(3)])
     linked = make_range([first.encoded, second.encoded], [b.header for b in made[2:]], last.encoded)
+    lied = evidence_of(0, 7, 1, claim_of(vote(Kind.NOTARIZE, 1)), claim_of(vote(Kind.NOTARIZE, 1, sha256(b"other"))))
+    twice = [0, 7, 1, list(lied.first), list(lied.first)]
+    agreed = Recovery(3, 9, HASH, tuple(sorted((HASH, sha256(b"node")))), ((HASH, bytes(64)),))
     sent: dict[str, frames.AnyMessage] = {
         "vote": vote(Kind.NOTARIZE, 1),
         "certificate": certificates["finalize"],
         "proposal": proposal,
-        "status": Status(0, 5, 6, HASH, 7),
+        "status": Status(0, 5, 6, HASH, 7, 1),
         "certificate-request": CertificateRequest((1, 2)),
         "body-request": BodyRequest(HASH),
         "body": first,
         "range-request": RangeRequest(4),
         "range": linked,
         "transaction": Transaction(asked["taken-transfer"]),
+        "evidence": lied,
+        "echo": Echo(1, (vote(Kind.NOTARIZE, 1), vote(Kind.NULLIFY, 1))),
         "have": Have((BOOT, bytes(8))),
         "want": Want((BOOT,)),
     }
     kept: dict[str, records.Record] = {
         "body": records.Body(first),
-        "vote": VoteToSign(Kind.FINALIZE, 7, HASH, 9_000),
+        "vote": VoteToSign(Kind.FINALIZE, 0, 7, HASH, 9_000, 2),
         "certificate": records.Held(certificates["notarize"]),
-        "proposed": ProposalToSign(7, HASH),
+        "proposed": ProposalToSign(0, 7, HASH),
+        "evidence": records.Found(lied),
     }
     raw_vote = encode_vote(vote(Kind.FINALIZE, 1))
     events = [to_item(event) for executed in ledger.blocks for event in executed.events]
@@ -214,13 +230,15 @@ def _chain() -> dict[str, Samples]:
             **{name: data for name, data in _wrapped(loud).items() if name != "taken"},
             "refused-no-nonce": codec.encode([*loud[:4], 0, *loud[5:]]),
             "refused-amount": codec.encode([*loud[:6], [bytes(20), "EUR", 2**63], loud[7]]),
-            "refused-kind": codec.encode([*loud[:2], 7, *loud[3:]]),
+            "refused-kind": codec.encode([*loud[:2], 12, *loud[3:]]),
+            "refused-nominated-twice": codec.encode([*loud[:2], 11, *loud[3:6], [[bytes(20), bytes(20)]], loud[7]]),
+            "refused-parked": codec.encode([*loud[:2], 9, *loud[3:6], [2], loud[7]]),
         },
         "block": {
             "taken-first": first.encoded,
             "taken-second": second.encoded,
             "refused-root": codec.encode([fields[0], [b"x"], *fields[2:]]),
-            "refused-evidence": codec.encode([*fields[:3], [0]]),
+            "refused-evidence": codec.encode([*fields[:3], [0], b""]),
             **CBOR_BOMBS,
         },
         "vote": {
@@ -239,6 +257,26 @@ def _chain() -> dict[str, Samples]:
             "refused-short": codec.encode([3, 0, 7, HASH, 3, [1, 2], bytes(64)]),
             **CBOR_BOMBS,
         },
+        "evidence": {
+            **_wrapped(lied.item()),
+            "refused-no-conflict": codec.encode(twice),
+            "refused-turned": codec.encode([0, 7, 1, list(lied.second), list(lied.first)]),
+            **CBOR_BOMBS,
+        },
+        "echo": {
+            "taken": encode_echo(Echo(0, (vote(Kind.FINALIZE, 3),))),
+            "taken-none": encode_echo(Echo(2, ())),
+            "refused-many": codec.encode([0, [raw_vote] * 65]),
+            "refused-cut": codec.encode([0, [raw_vote[:-1]]]),
+            **CBOR_BOMBS,
+        },
+        "recovery": {
+            **_wrapped(codec.decode(agreed.encoded(), bytes_max=4_096)),
+            "refused-nobody": codec.encode([3, 9, HASH, [], []]),
+            "refused-order": codec.encode([3, 9, HASH, [b"\1" * 32, bytes(32)], []]),
+            "refused-signed-twice": codec.encode([3, 9, HASH, [HASH], [[HASH, bytes(64)], [HASH, bytes(64)]]]),
+            **CBOR_BOMBS,
+        },
         "proposal": {
             "taken": proposal.encoded,
             "taken-plain": Proposal(second, (), bytes(64)).encoded,
@@ -247,8 +285,8 @@ def _chain() -> dict[str, Samples]:
         },
         "record": {
             **{f"taken-{name}": records.encode_record(record) for name, record in kept.items()},
-            "refused-kind": codec.encode([5, 7, HASH]),
-            "refused-true": codec.encode([4, True, HASH]),
+            "refused-kind": codec.encode([6, 0, 7, HASH]),
+            "refused-true": codec.encode([4, 0, True, HASH]),
             "refused-true-kind": codec.encode([True, first.encoded]),
             **CBOR_BOMBS,
         },
@@ -286,7 +324,7 @@ def _chain() -> dict[str, Samples]:
 def _wallet() -> dict[str, Samples]:
     signed = Signed(1, 0, 7, HASH, 9_000, bytes(64))
     link = ("link", 1, HASH, HASH, HASH, HASH)
-    vote = ("vote", 3, 0, 7, HASH, 9_000)
+    vote = ("vote", 3, 0, 7, HASH, 9_000, 2)
     order = ("transaction", 2, PlaceOrder("spot", 0, 20_000, 1_000).body(), 1, 100)
 
     def framed(payload: bytes) -> bytes:
@@ -317,11 +355,16 @@ def _wallet() -> dict[str, Samples]:
             "taken-proposal": codec.encode(("vote", 0, *vote[2:])),
             "taken-order": codec.encode(order),
             "taken-transfer": codec.encode(("transaction", 1, Transfer(bytes(20), "EUR", 1).body(), 1, 100)),
-            "taken-short-hash": codec.encode((*vote[:4], HASH[:-1], 9_000)),
-            "taken-long-hash": codec.encode((*vote[:4], HASH + b"x", 9_000)),
-            "taken-no-view": codec.encode((*vote[:3], -1, HASH, 9_000)),
-            "taken-late": codec.encode((*vote[:5], 2**64 - 1)),
+            "taken-short-hash": codec.encode((*vote[:4], HASH[:-1], 9_000, 2)),
+            "taken-long-hash": codec.encode((*vote[:4], HASH + b"x", 9_000, 2)),
+            "taken-no-view": codec.encode((*vote[:3], -1, HASH, 9_000, 2)),
+            "taken-late": codec.encode((*vote[:5], 2**64 - 1, 2)),
             "taken-no-epoch": codec.encode((*vote[:2], 2**32, *vote[3:])),
+            "taken-no-seat": codec.encode((*vote[:6], 31)),
+            "taken-own": codec.encode(("own", bytes([1, *bytes(4), *bytes(7), 5, *bytes(105)]))),
+            "taken-ready": codec.encode(("ready", 1, HASH)),
+            "taken-rotate": codec.encode(("rotate",)),
+            "taken-clone": codec.encode(("clone",)),
             "taken-third-end": codec.encode(("link", 256, *link[2:])),
             "taken-short-nonce": codec.encode((*link[:2], bytes(31), *link[3:])),
             "refused-word": codec.encode(("sign", HASH)),

@@ -52,7 +52,7 @@ def test_the_corpus_in_the_repository_is_the_one_that_the_encoders_write() -> No
 
 def test_a_seed_gives_the_same_input_again_and_inputs_are_of_both_kinds() -> None:
     seen: Counter[tuple[str, bool]] = Counter()
-    for seed in range(SEED, SEED + 60 * len(PARSERS)):
+    for seed in range(SEED, SEED + 100 * len(PARSERS)):
         parser, data = parsers.make_case(seed)
         assert parsers.make_case(seed) == (parser, data)
         seen[parser.name, parsers.taken(parser, data)] += 1
@@ -147,6 +147,8 @@ def test_no_depth_of_nesting_is_too_much(name: str) -> None:
         ("taken-vote", 2, -1),
         ("taken-vote", 2, 2**32),
         ("taken-vote", 5, -1),
+        ("taken-vote", 6, 31),
+        ("taken-ready", 2, bytes(31)),
         ("taken-link", 1, 2),
         ("taken-link", 2, bytes(31)),
     ],

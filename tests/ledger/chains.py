@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from energo_simulator.world import fake_scheme
 from ledger.base.genesis import Genesis
 from ledger.base.intents import Commit, PlaceOrder, SetLimits, Transfer
+from ledger.base.votes import Certificate, Kind, Vote, certificate_of
 from ledger.simplex.effects import Committed
-from ledger.simplex.messages import Certificate, Kind, Vote, certificate_of
 from ledger.state.transition import Executed
 from tests.ledger.streets import MATCHERS, SLOT_MS, Ledger, street
 

@@ -22,7 +22,7 @@ from ledger.base.genesis import (
 )
 from ledger.base.intents import Intent, Reading, transaction_bytes
 from ledger.state.origin import genesis_block
-from ledger.state.transition import Context, Executed, Matchers, build_block
+from ledger.state.transition import Context, Draft, Executed, Matchers, build_block
 
 MATCHERS = Matchers(matcher_c.clear_arrays, matcher_c.OrderBook)
 SLOT_MS = 1_500
@@ -148,10 +148,7 @@ class Ledger:
             self.context,
             self.tip,
             candidates,
-            view=view,
-            leader=0,
-            time_ms=time_ms,
-            certificate=b"",
+            Draft(self.tip.header.epoch, view, 0, time_ms),
             bytes_max=60_000,
         )
         assert self.tip.block is not None

@@ -9,21 +9,29 @@ import hashlib
 import json
 from pathlib import Path
 
+from ledger.base import codec
 from ledger.base.crypto import ED25519, sha256
 from ledger.base.files import load_genesis
 from ledger.base.intents import (
     BUY,
+    Admit,
     AnyIntent,
     CancelOrder,
     Commit,
+    Nominate,
+    Park,
     PlaceOrder,
     Reading,
+    Ready,
     Redeem,
+    Remove,
+    RotateKey,
     SetLimits,
     Transfer,
     transaction_bytes,
 )
-from ledger.simplex.messages import Kind, certificate_of, encode_vote
+from ledger.base.recovery import Recovery
+from ledger.base.votes import Kind, certificate_of, claim_of, encode_vote, evidence_of
 from ledger.wallet.guard import Signed
 from tests.ledger.genesis_text import genesis_toml
 from tests.ledger.gossip.test_frames import vote
@@ -44,6 +52,12 @@ def produce(folder: Path) -> dict[str, object]:
         "limits": SetLimits(28_000, None),
         "commit": Commit("pool", 400),
         "redeem": Redeem("pool", 250),
+        "admit": Admit("home9", seed, sha256(b"n"), sha256(b"t"), "root", sha256(b"m")),
+        "remove": Remove(bytes(range(20))),
+        "park": Park(1),
+        "rotate": RotateKey(sha256(b"n"), sha256(b"t")),
+        "nominate": Nominate((bytes(20), bytes(range(20)))),
+        "ready": Ready(sha256(b"committee")),
         "reading": Reading("home1", bytes(32), 3, 0, 1_000, 20, None, 2),
     }
     transactions = {
@@ -52,11 +66,12 @@ def produce(folder: Path) -> dict[str, object]:
             chain_id=chain,
             sender=ED25519.public(seed),
             nonce=5,
-            valid_until_height=0 if name == "reading" else 99,
+            valid_until_height=0 if name in ("reading", "ready") else 99,
             sign=lambda message: ED25519.sign(seed, message),
         ).hex()
         for name, intent in intents.items()
     }
+    lied = evidence_of(0, 7, 1, claim_of(vote(1)), claim_of(vote(1, block=seed)))
     ledger = Ledger(street(3))
     ledger.step(ORIGIN_MS + 1)
     ledger.ask("home1", Commit("pool", 300))
@@ -86,6 +101,8 @@ def produce(folder: Path) -> dict[str, object]:
         ],
         "votes": {kind.name: encode_vote(vote(1, kind)).hex() for kind in (Kind.NOTARIZE, Kind.FINALIZE)},
         "certificate": certificate_of([vote(0), vote(1), vote(3)]).encoded.hex(),
+        "evidence": codec.encode(lied.item()).hex(),
+        "recovery": Recovery(3, 9, seed, (seed,), ((seed, bytes(64)),)).encoded().hex(),
         "vote_journal": Signed(1, 0, 3, bytes(32), 7, bytes(64)).encoded().hex(),
     }
 

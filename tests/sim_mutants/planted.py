@@ -22,15 +22,16 @@ from energo_simulator.checker import Violation
 from energo_simulator.disk import Disk, Log
 from energo_simulator.villains import OLD_CHAIN
 from energo_simulator.world import World
+from ledger.base import votes
 from ledger.base.crypto import ED25519, Scheme
 from ledger.base.errors import InvalidBlock, InvalidTransaction
 from ledger.base.intents import CHAIN_PREFIX_BYTES, Envelope, Reading
+from ledger.base.votes import Certificate, Kind, Vote, decode_certificate
 from ledger.gossip import sync
 from ledger.node import core, transport
-from ledger.simplex import machine, messages
+from ledger.simplex import machine, register
 from ledger.simplex.bodies import Bodies
-from ledger.simplex.effects import Now, ProposalToSign, VoteToSign
-from ledger.simplex.messages import Certificate, Kind, Vote, decode_certificate
+from ledger.simplex.effects import Now, ToSign
 from ledger.simplex.view import View
 from ledger.simplex.work import has_work
 from ledger.state import transition
@@ -151,7 +152,7 @@ def send_before_log(patch: Patch) -> None:
     sign, drain = simulated.Node._sign, simulated.Node.drain
     late: dict[int, list[bytes]] = {}
 
-    def sign_first(self: simulated.Node, request: VoteToSign | ProposalToSign, now: Now) -> None:
+    def sign_first(self: simulated.Node, request: ToSign, now: Now) -> None:
         kept, self.disk.votes = self.disk.votes, Log()
         sign(self, request, now)
         late.setdefault(self.number, []).extend(self.disk.votes.durable)
@@ -192,8 +193,7 @@ def boot_from_block_0(patch: Patch) -> None:
 
 
 def quorum_2f(patch: Patch) -> None:
-    for module in (messages, machine):
-        patch.setattr(module, "quorum", lambda members: 2 * messages.faulty_max(members))
+    patch.setattr(votes, "quorum", lambda members: 2 * votes.faulty_max(members))
 
 
 def votes_count_twice(patch: Patch) -> None:
@@ -249,14 +249,14 @@ def nobody_joins(patch: Patch) -> None:
 def unchecked_votes(patch: Patch) -> None:
     sign = simulated.Node._sign
 
-    def forge(self: simulated.Node, request: VoteToSign | ProposalToSign, now: Now) -> None:
+    def forge(self: simulated.Node, request: ToSign, now: Now) -> None:
         honest = self.scheme
         self.scheme = type(honest)(honest.public, lambda seed, message: bytes(64), honest.verify)
         sign(self, request, now)
         self.scheme = honest
 
-    patch.setattr(machine, "vote_is_valid", lambda *arguments: True)
-    patch.setattr(machine, "certificate_is_valid", lambda *arguments: True)
+    patch.setattr(register, "vote_is_valid", lambda *arguments: True)
+    patch.setattr(register, "certificate_is_valid", lambda *arguments: True)
     patch.setattr(simulated.Node, "_sign", forge)
 
 
@@ -301,8 +301,8 @@ def gap_unchecked(patch: Patch) -> None:
 
 
 def finalization_of_another(patch: Patch) -> None:
-    def careless(answer: sync.Range, parent_hash: bytes) -> tuple[list[Block], Certificate]:
-        return [decode_block(raw) for raw in answer.blocks], decode_certificate(answer.certificate)
+    def careless(answer: sync.Range, parent_hash: bytes) -> tuple[list[Block], tuple[Header, ...], Certificate]:
+        return [decode_block(raw) for raw in answer.blocks], (), decode_certificate(answer.certificate)
 
     patch.setattr(core, "check_range", careless)
 
@@ -312,7 +312,7 @@ def link_proof_unread(patch: Patch) -> None:
 
 
 def future_stamps(patch: Patch) -> None:
-    honest = messages.block_time_ms
+    honest = votes.block_time_ms
     patch.setattr(Bodies, "check_time", lambda self, block, certificate: None)
     patch.setattr(machine, "block_time_ms", lambda *arguments: honest(*arguments) + 3_600_000)
 
@@ -390,16 +390,15 @@ def unchecked_transactions(patch: Patch) -> None:
 def rounding_to_the_proposer(patch: Patch) -> None:
     header = transition._Run.header
 
-    def round_down(
-        self: transition._Run, *, view: int, leader: int, transactions: tuple[bytes, ...], certificate: bytes
-    ) -> Header:
+    def round_down(self: transition._Run, transactions: tuple[bytes, ...]) -> Header:
         genesis = self.context.genesis
-        key = genesis.committee[leader]
+        keys = genesis.committee.keys
+        key = keys[self.draft.leader % len(keys)]
         home = next(home for home in genesis.homes if home.node_key == key)
         grid = genesis.accounts["grid"]
         rest = balances.free(self.state, grid, CASH) % 10_000
         balances.move(self.state, grid, genesis.accounts[home.name], CASH, rest)
-        return header(self, view=view, leader=leader, transactions=transactions, certificate=certificate)
+        return header(self, transactions)
 
     patch.setattr(transition._Run, "header", round_down)
 
@@ -451,7 +450,7 @@ PLANTED = [
             one_test(syncs, LOG_TEST)),
     Planted("counter reset at boot", "a node starts at block 0, whatever its disk holds", boot_from_block_0,
             "check 11:", 3, worlds("crash")),
-    Planted("quorum 2f", "2f votes make a certificate", quorum_2f, "check 2:", 5, worlds("equivocator")),
+    Planted("quorum 2f", "2f votes make a certificate", quorum_2f, "check 3:", 5, worlds("equivocator")),
     Planted("duplicate votes counted", "each vote is tallied twice", votes_count_twice, "check 5:", 1, worlds("calm")),
     Planted("forgetful signer", "neither guard nor journal remembers a vote after a crash", forgetful_signer,
             "check 4:", 40, worlds("crash")),

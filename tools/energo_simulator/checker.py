@@ -5,25 +5,25 @@ The numbers are those of the consensus design, section 11.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import NoReturn
+
 from ledger.base.crypto import ZERO_HASH, Scheme
 from ledger.base.genesis import Genesis
-from ledger.base.intents import BUY, CHAIN_PREFIX_BYTES, Reading, decode_transaction
-from ledger.simplex.messages import (
-    Certificate,
-    Kind,
-    Proposal,
-    Vote,
-    certificate_is_valid,
-    quorum,
-)
+from ledger.base.intents import BUY, CHAIN_PREFIX_BYTES, Reading, Ready, decode_transaction
+from ledger.base.votes import Certificate, Kind, Vote, certificate_is_valid
+from ledger.simplex.effects import Committed
+from ledger.simplex.messages import Proposal
 from ledger.state import history
 from ledger.state.blocks import Block
 from ledger.state.chain import Chain
+from ledger.state.events import EpochSealed, Suspended
 from ledger.state.origin import genesis_block
 from ledger.state.rules.balances import conservation_breach
+from ledger.state.rules.membership import committee_of
 from ledger.state.state import State
 from ledger.state.tables import BALANCE, CASH, INSTRUMENT, ORDER
-from ledger.state.transition import Context, Executed, Matchers, build_block
+from ledger.state.transition import Context, Executed, Matchers, build_block, draft_of
 from ledger.wallet.guard import Signed
 
 from .disk import Disk
@@ -41,34 +41,44 @@ class Checker:
         self._replay = Chain(Context(genesis, matchers, scheme), genesis_block(genesis))
         self._used: dict[bytes, int] = {}  # the last nonce of every key
         self._feeds: dict[str, bytes] = {}  # the last reading of every device
-        self.quorum = quorum(len(genesis.committee))
+        self.committees = {0: genesis.committee}
+        self.members = {home.node_key: place for place, home in enumerate(genesis.homes)}
+        self._accounts = {genesis.accounts[home.name]: place for place, home in enumerate(genesis.homes)}
+        self._last_epoch: dict[int, int] = {}
         self.latest_ms = 0  # the latest honest clock there is; the world moves it on
         self.by_height: dict[int, tuple[bytes, bytes, int]] = {}
         self.heights: dict[int, int] = {}
         self.times: dict[int, int] = {}
-        self.sent: dict[tuple[int, int], dict[str, bytes]] = {}
-        self.notarizers: dict[int, dict[bytes, set[int]]] = {}
-        self.certified: dict[tuple[int, Kind], bytes] = {}
-        self.nullified: set[int] = set()
-        self.finalized: dict[int, bytes] = {}
+        self.sent: dict[tuple[int, int, int], dict[str, bytes]] = {}
+        self.notarizers: dict[tuple[int, int], dict[bytes, set[int]]] = {}
+        self.certified: dict[tuple[int, int, Kind], bytes] = {}
+        self.nullified: set[tuple[int, int]] = set()
+        self.finalized: dict[tuple[int, int], bytes] = {}
         self.proposed: dict[bytes, Proposal] = {}
         self._validated: set[bytes] = set()
         self.history: list[bytes] = []  # of commits, for the trace
 
-    def _fail(self, number: int, text: str) -> None:
+    def _fail(self, number: int, text: str) -> NoReturn:
         raise Violation(f"check {number}: {text}")
 
     def sends_vote(self, member: int, vote: Vote, disk: Disk | None) -> None:
         """A vote leaves a member."""
+        committee = self.committees.get(vote.epoch)
+        if committee is None:
+            self._fail(16, f"member {member} votes in epoch {vote.epoch}, which no final block has begun")
         if vote.kind == Kind.NOTARIZE:
-            voters = self.notarizers.setdefault(vote.view, {})
+            voters = self.notarizers.setdefault((vote.epoch, vote.view), {})
             voters.setdefault(vote.block_hash, set()).add(vote.signer)
-            full = [h for h, signers in voters.items() if len(signers) >= self.quorum]
+            full = [h for h, signers in voters.items() if len(signers) >= committee.quorum]
             if len(full) > 1:
                 self._fail(3, f"view {vote.view} has two blocks with a quorum of NOTARIZE")
-        if member not in self.honest or vote.signer != member:
+        signer = self.members.get(committee.keys[vote.signer])
+        if member not in self.honest or signer != member:
             return
-        said = self.sent.setdefault((member, vote.view), {})
+        if vote.epoch < self._last_epoch.setdefault(member, vote.epoch):
+            self._fail(16, f"member {member} votes in epoch {vote.epoch} after epoch {self._last_epoch[member]}")
+        self._last_epoch[member] = vote.epoch
+        said = self.sent.setdefault((member, vote.epoch, vote.view), {})
         name = vote.kind.name
         if said.setdefault(name, vote.block_hash) != vote.block_hash:
             self._fail(4, f"member {member} sent two {name} in view {vote.view}")
@@ -87,7 +97,8 @@ class Checker:
         """A proposal leaves a member."""
         if member not in self.honest:
             return
-        said = self.sent.setdefault((member, proposal.block.view), {})
+        header = proposal.block.header
+        said = self.sent.setdefault((member, header.epoch, header.view), {})
         if said.setdefault("PROPOSE", proposal.block.hash) != proposal.block.hash:
             self._fail(4, f"member {member} sent two PROPOSE in view {proposal.block.view}")
 
@@ -101,23 +112,34 @@ class Checker:
                 self._fail(
                     5, f"member {member} sent a certificate for view {certificate.view} that counts a vote twice"
                 )
-            if not certificate_is_valid(certificate, self.genesis.chain_id, self.genesis.committee, self.scheme):
+            committee = self.committees.get(certificate.epoch)
+            if committee is None or not certificate_is_valid(
+                certificate, self.genesis.chain_id, committee, self.scheme
+            ):
                 self._fail(5, f"member {member} sent a certificate for view {certificate.view} that does not hold")
-        key = (certificate.view, certificate.kind)
+        place = (certificate.epoch, certificate.view)
+        key = (*place, certificate.kind)
         if self.certified.setdefault(key, certificate.block_hash) != certificate.block_hash:
             self._fail(3, f"view {certificate.view} has two certificates of one kind for different blocks")
         if certificate.kind == Kind.NULLIFY:
-            self.nullified.add(certificate.view)
+            self.nullified.add(place)
         if certificate.kind == Kind.FINALIZE:
-            self.finalized[certificate.view] = certificate.block_hash
-        if certificate.view in self.nullified and certificate.view in self.finalized:
+            self.finalized[place] = certificate.block_hash
+        if place in self.nullified and place in self.finalized:
             self._fail(2, f"view {certificate.view} is both nullified and finalized")
 
-    def commits(self, member: int, executed: Executed) -> None:
+    def commits(self, member: int, committed: Committed) -> None:
         """A block becomes final at an honest member."""
         if member not in self.honest:
             return
+        executed = committed.executed
         header = executed.header
+        committee = committee_of(executed.state)
+        if self.committees.setdefault(committee.epoch, committee) != committee:
+            self._fail(16, f"epoch {committee.epoch} begins with two committees")
+        seals = any(isinstance(event, EpochSealed) for event in executed.events)
+        if seals and committed.certificate is None:
+            self._fail(16, f"member {member} holds no proof of the block that seals epoch {header.epoch}")
         self.history.append(bytes((member,)) + executed.hash)
         before = self.heights.get(member, 0)
         if header.height < before:
@@ -132,7 +154,7 @@ class Checker:
         if parent is not None and parent[0] != header.parent_hash:
             self._fail(1, f"height {header.height} does not extend the final block below")
         for view in range(header.parent_view + 1, header.view):
-            if view in self.finalized:
+            if (header.epoch, view) in self.finalized:
                 self._fail(2, f"view {view} was finalized between a final parent and its child")
         if parent is not None and header.time_ms > max(self.latest_ms, self.times[header.height - 1] + 1):
             self._fail(15, f"block time of height {header.height} is ahead of every honest clock")
@@ -145,6 +167,11 @@ class Checker:
             self._check_transactions(executed.block)
             self._check_escrow(executed.state, header.height)
             self._check_replay(executed.block)
+            for event in executed.events:
+                if isinstance(event, Suspended) and self._accounts.get(event.account) in self.honest:
+                    self._fail(
+                        17, f"height {header.height} suspends member {self._accounts[event.account]}, who is honest"
+                    )
 
     def _check_transactions(self, block: Block) -> None:
         """Validity, judged anew and by nothing that the rules remember."""
@@ -156,7 +183,7 @@ class Checker:
                 self._fail(7, f"{where} carries a transaction of another chain")
             if not self.scheme.verify(envelope.sender, envelope.signature, message):
                 self._fail(7, f"{where} carries a transaction with a signature that does not hold")
-            if envelope.nonce != self._used.get(envelope.sender, 0) + 1:
+            if not isinstance(envelope.intent, Ready) and envelope.nonce != self._used.get(envelope.sender, 0) + 1:
                 self._fail(7, f"{where} carries nonce {envelope.nonce} after {self._used.get(envelope.sender, 0)}")
             self._used[envelope.sender] = envelope.nonce
             reading = envelope.intent
@@ -167,7 +194,7 @@ class Checker:
                 if reading.previous != self._feeds.get(reading.device, ZERO_HASH):
                     self._fail(7, f"{where} carries a reading that does not follow the one before it")
                 self._feeds[reading.device] = envelope.transaction_id
-            elif envelope.valid_until_height < block.height:
+            elif not isinstance(reading, Ready) and envelope.valid_until_height < block.height:
                 self._fail(7, f"{where} carries a transaction valid until {envelope.valid_until_height}")
 
     def _check_escrow(self, state: State, height: int) -> None:
@@ -187,14 +214,12 @@ class Checker:
     def _check_replay(self, block: Block) -> None:
         """The same transactions under another leader's name: the state may depend on what is in the block alone."""
         header = block.header
+        draft = draft_of(block)
         built = build_block(
             self._replay.context,
             self._replay.final,
             [decode_transaction(raw) for raw in block.transactions],
-            view=header.view,
-            leader=(header.leader + 1) % len(self.genesis.committee),
-            time_ms=header.time_ms,
-            certificate=block.parent_certificate,
+            replace(draft, leader=draft.leader + 1),
             bytes_max=2 * sum(len(raw) for raw in block.transactions) + 1_000,
         )
         if built.header.tx_root != header.tx_root:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ledger.base.genesis import Genesis
+from ledger.base.votes import Certificate
 from ledger.gossip.sync import RANGE_BLOCKS_MAX, RANGE_BYTES_MAX, RANGE_HEADERS_MAX, Range, make_range
 from ledger.simplex.effects import Committed
-from ledger.simplex.messages import Certificate
 from ledger.state import history
 from ledger.state.blocks import Block, Header
 from ledger.state.origin import from_final, genesis_block
@@ -45,7 +45,8 @@ class Disk:
     journal: Log = field(default_factory=Log)
     votes: Log = field(default_factory=Log)
     rows: dict[bytes, bytes] = field(default_factory=dict)
-    blocks: list[tuple[Block, Certificate | None]] = field(default_factory=list)
+    blocks: list[tuple[Block, Certificate | None, tuple[Header, ...]]] = field(default_factory=list)
+    forgotten: bool = False  # the wallet found a vote of its key that its record lacks
     header: Header | None = None
     peaks: history.Peaks = ()
 
@@ -61,7 +62,7 @@ class Disk:
                 self.rows.pop(key, None)
             else:
                 self.rows[key] = row
-        self.blocks.append((executed.block, committed.certificate))
+        self.blocks.append((executed.block, committed.certificate, committed.tail))
         self.header, self.peaks = executed.header, executed.peaks
 
     def final(self) -> tuple[Executed, Certificate | None]:
@@ -69,34 +70,36 @@ class Disk:
         if self.header is None:
             return genesis_block(self.genesis), None
         state = load(sorted(self.rows.items()))
-        block, certificate = self.blocks[-1]
+        block, certificate, tail = self.blocks[-1]
+        certificate = None if tail else certificate
         return from_final(self.genesis, self.header, block.hash, state, self.peaks), certificate
 
     # ---- the archive that a core reads
 
     def block(self, block_hash: bytes) -> Block | None:
         """A final block by its hash."""
-        return next((block for block, _ in reversed(self.blocks) if block.hash == block_hash), None)
+        return next((block for block, _, _ in reversed(self.blocks) if block.hash == block_hash), None)
 
     def range(self, from_height: int) -> Range | None:
         """An answer to a range request."""
+        if not 0 < from_height <= len(self.blocks):
+            return None
         taken: list[bytes] = []
-        size = 0
-        at = from_height - 1
+        size, at = 0, from_height - 1
+        epoch = self.blocks[at][0].header.epoch
         while at < len(self.blocks) and len(taken) < RANGE_BLOCKS_MAX:
             block = self.blocks[at][0]
-            if taken and size + len(block.encoded) > RANGE_BYTES_MAX:
+            if block.header.epoch != epoch or (taken and size + len(block.encoded) > RANGE_BYTES_MAX):
                 break
             taken.append(block.encoded)
             size += len(block.encoded)
             at += 1
         headers: list[Header] = []
-        while taken:
-            certificate = self.blocks[at - 1][1]
+        while True:
+            _, certificate, tail = self.blocks[at - 1]
             if certificate is not None:
-                return make_range(taken, headers, certificate.encoded)
+                return make_range(taken, [*headers, *tail], certificate.encoded)
             if at >= len(self.blocks) or len(headers) >= RANGE_HEADERS_MAX:
                 return None
             headers.append(self.blocks[at][0].header)
             at += 1
-        return None

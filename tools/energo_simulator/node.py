@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import random
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import matcher_c
 from ledger.base.crypto import Scheme
 from ledger.base.errors import DecodeError, InvalidTransaction, SignerRefused
 from ledger.base.genesis import Genesis
+from ledger.base.intents import Ready, transaction_bytes
+from ledger.base.votes import PROPOSE, Certificate, Vote, proposal_message, vote_message
 from ledger.gossip import frames
 from ledger.node.core import Core
-from ledger.simplex.effects import Now, ProposalToSign, VoteToSign
-from ledger.simplex.messages import Certificate, Kind, Proposal, Vote, proposal_message, vote_message
+from ledger.simplex.effects import Now, ProposalToSign, ReadyToSign, ToSign
+from ledger.simplex.messages import Proposal
 from ledger.state.transition import Matchers
-from ledger.wallet.guard import PROPOSE, Guard, Signed, decode_signed
+from ledger.wallet.guard import Guard, Signed, decode_signed
 
 from .checker import Checker
 from .disk import Disk
@@ -25,6 +27,13 @@ BOOT_ID = bytes(frames.BOOT_ID_BYTES)
 
 class Crash(Exception):
     """The power fails here."""
+
+
+class Places(NamedTuple):
+    """Nodes of a world stand in a row; a peer is named by its home's number on the ledger."""
+
+    peer_of: dict[int, int]
+    place_of: dict[int, int]
 
 
 class Post(Protocol):
@@ -47,7 +56,9 @@ class Node:
         post: Post,
         rng: random.Random,
         crash_per_mille: int,
+        places: Places,
     ) -> None:
+        self.places = places
         self.number, self.genesis, self.scheme, self.checker, self.post = number, genesis, scheme, checker, post
         self._seed, self._rng, self._crash_per_mille = seed, rng, crash_per_mille
         self.disk = Disk(genesis)
@@ -63,11 +74,13 @@ class Node:
             MATCHERS,
             self.disk,
             final,
-            me=self.number,
+            node_key=self.scheme.public(self._seed),
             final_certificate=certificate,
             now=now,
             scheme=self.scheme,
         )
+        if self.disk.forgotten:
+            self.core.silence("the wallet does not know what this key signed")
         self.core.machine.recover(self.disk.journal.durable, now)
         self.drain(now)
 
@@ -88,17 +101,21 @@ class Node:
             message = frames.decode(frame[frames.LENGTH_BYTES :])
         except DecodeError:
             return  # the door: counted by the process, dropped here
-        self.core.receive(peer, message, now)
+        self.core.receive(self.places.peer_of[peer], message, now)
         self.drain(now)
 
     def submit(self, raw: bytes, now: Now) -> None:
         """This home wants a transaction in."""
+        self.submit_quietly(raw, now)
+        self.drain(now)
+
+    def submit_quietly(self, raw: bytes, now: Now) -> None:
+        """The same as one step of several."""
         assert self.core is not None, "a node that is off takes nothing"
         try:
             self.core.submit(raw, now)
         except InvalidTransaction:
-            return  # used up, or its forerunner is not there yet: the home tries again
-        self.drain(now)
+            return  # used up, not wanted any more, or its forerunner is not there yet: it is tried again
 
     def _maybe_crash(self) -> None:
         if self._crash_per_mille and self._rng.randrange(10_000) < self._crash_per_mille:
@@ -110,7 +127,7 @@ class Node:
         trim = False
         while True:
             work = self.core.take_work()
-            if not (work.records or work.to_sign or work.sends or work.commits):
+            if not work:
                 if trim:  # only now: what a later commit still needs must not leave the journal before it
                     self._maybe_crash()
                     self.disk.journal.durable = self.core.machine.live_records()
@@ -119,16 +136,28 @@ class Node:
             self._maybe_crash()
             self.disk.journal.sync()
             self._maybe_crash()
+            for vote in work.own_votes:
+                self._check_own(vote)
             for request in work.to_sign:
                 self._sign(request, now)
             for to, message in work.sends:
                 self._observe(message)
-                self.post(self.number, to, frames.encode(message, BOOT_ID))
+                self.send(to, message)
             self._maybe_crash()
             for committed in work.commits:
                 self.disk.commit(committed)
-                self.checker.commits(self.number, committed.executed)
+                self.checker.commits(self.number, committed)
             trim = trim or bool(work.commits)
+
+    def send(self, to: int | None, message: frames.AnyMessage) -> None:
+        """Put a message on the wire, to a peer or to all."""
+        self.post(self.number, None if to is None else self.places.place_of.get(to), frames.encode(message, BOOT_ID))
+
+    def _check_own(self, vote: Vote) -> None:
+        assert self.core is not None, "only a running node has votes"
+        if not self._guard.knows(vote.kind, vote.epoch, vote.view, vote.block_hash):
+            self.disk.forgotten = True
+            self.core.silence(f"a vote of this key in view {vote.view} stands in no record here")
 
     def _observe(self, message: frames.AnyMessage) -> None:
         match message:
@@ -139,21 +168,27 @@ class Node:
             case Certificate():
                 self.checker.sends_certificate(self.number, message)
 
-    def _sign(self, request: VoteToSign | ProposalToSign, now: Now) -> None:
+    def _sign(self, request: ToSign, now: Now) -> None:
         assert self.core is not None, "only a running node signs"
+        if self.core.silent:
+            return
+        if isinstance(request, ReadyToSign):
+            self.submit_quietly(self._ready(request), now)
+            return
         machine, chain_id = self.core.machine, self.genesis.chain_id
+        place = (request.epoch, request.view, request.block_hash)
         if isinstance(request, ProposalToSign):
             kind, time_ms = PROPOSE, 0
-            message = proposal_message(chain_id, 0, request.view, request.block_hash)
+            message = proposal_message(chain_id, *place)
         else:
             kind, time_ms = int(request.kind), request.time_ms
-            message = vote_message(chain_id, kind, 0, request.view, request.block_hash, time_ms, self.number)
+            message = vote_message(chain_id, kind, *place, time_ms, request.seat)
         try:
-            given = self._guard.check(kind, 0, request.view, request.block_hash)
+            given = self._guard.check(kind, *place)
         except SignerRefused:
             return
         if given is None:
-            given = Signed(kind, 0, request.view, request.block_hash, time_ms, self.scheme.sign(self._seed, message))
+            given = Signed(kind, *place, time_ms, self.scheme.sign(self._seed, message))
             self.disk.votes.append([given.encoded()])
             self._maybe_crash()
             self.disk.votes.sync()
@@ -162,5 +197,15 @@ class Node:
         if isinstance(request, ProposalToSign):
             machine.signed_proposal(request, given.signature, now)
         else:
-            vote = Vote(Kind(kind), 0, request.view, request.block_hash, given.time_ms, self.number, given.signature)
+            vote = Vote(request.kind, *place, given.time_ms, request.seat, given.signature)
             machine.signed_vote(vote, now)
+
+    def _ready(self, request: ReadyToSign) -> bytes:
+        return transaction_bytes(
+            Ready(request.committee_hash),
+            chain_id=self.genesis.chain_id,
+            sender=self.scheme.public(self._seed),
+            nonce=request.epoch,
+            valid_until_height=0,
+            sign=lambda message: self.scheme.sign(self._seed, message),
+        )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ledger.base.crypto import SIGNATURE_BYTES, ZERO_HASH, sha256
 from ledger.base.errors import DecodeError
 from ledger.base.intents import Envelope, Reading, Transfer, decode_transaction, transaction_bytes
+from ledger.base.votes import Kind, Vote, block_time_ms, proposal_message, vote_message
 from ledger.gossip import frames
 from ledger.gossip.sync import Range, RangeRequest
 from ledger.simplex.bodies import parent_certificate
-from ledger.simplex.effects import Now, ProposalToSign, VoteToSign
-from ledger.simplex.messages import Kind, Proposal, Vote, block_time_ms, proposal_message, vote_message
+from ledger.simplex.effects import Now, ProposalToSign, ReadyToSign, ToSign, VoteToSign
+from ledger.simplex.messages import Proposal
 from ledger.state.blocks import Block
 from ledger.state.origin import genesis_block
 from ledger.state.tables import ACCOUNT, CASH
-from ledger.state.transition import Executed, _Run, _transact, apply_block, build_block, ordering_key
+from ledger.state.transition import Executed, _Run, _transact, apply_block, build_block, draft_of, ordering_key
 
 from .node import BOOT_ID, Node
 
@@ -28,40 +31,47 @@ class Equivocator(Node):
         assert self.core is not None, "only a running node has work"
         while True:
             work = self.core.take_work()
-            if not (work.records or work.to_sign or work.sends or work.commits):
+            if not work:
                 return
             for request in work.to_sign:
                 self._lie(request, now)
             for to, message in work.sends:
                 if not isinstance(message, Vote | Proposal):
-                    self.post(self.number, to, frames.encode(message, BOOT_ID))
+                    self.send(to, message)
             for committed in work.commits:
                 self.disk.commit(committed)
 
-    def _vote(self, kind: Kind, view: int, block_hash: bytes, time_ms: int) -> Vote:
-        message = vote_message(self.genesis.chain_id, kind, 0, view, block_hash, time_ms, self.number)
-        return Vote(kind, 0, view, block_hash, time_ms, self.number, self.scheme.sign(self._seed, message))
+    def _vote(self, like: VoteToSign | ProposalToSign, kind: Kind, block_hash: bytes, time_ms: int) -> Vote:
+        assert self.core is not None, "only a running node lies"
+        seat = self.core.machine.committee.seat(self.scheme.public(self._seed))
+        assert seat is not None, "only members are asked"
+        message = vote_message(self.genesis.chain_id, kind, like.epoch, like.view, block_hash, time_ms, seat)
+        signature = self.scheme.sign(self._seed, message)
+        return Vote(kind, like.epoch, like.view, block_hash, time_ms, seat, signature)
 
     def _to_half(self, half: int, message: frames.AnyMessage) -> None:
-        for peer in range(len(self.genesis.committee)):
+        for peer in self.places.peer_of:
             if peer != self.number and peer % 2 == half:
                 self.post(self.number, peer, frames.encode(message, BOOT_ID))
 
-    def _lie(self, request: VoteToSign | ProposalToSign, now: Now) -> None:
+    def _lie(self, request: ToSign, now: Now) -> None:
         assert self.core is not None, "only a running node lies"
+        if isinstance(request, ReadyToSign):
+            self._sign(request, now)
+            return
         if isinstance(request, ProposalToSign):
             self._propose_twice(request, now)
             return
-        vote = self._vote(request.kind, request.view, request.block_hash, request.time_ms)
+        vote = self._vote(request, request.kind, request.block_hash, request.time_ms)
         self.core.machine.signed_vote(vote, now)
         self._to_half(0, vote)
-        other = self._vote(Kind.NULLIFY, request.view, ZERO_HASH, 0)
+        other = self._vote(request, Kind.NULLIFY, ZERO_HASH, 0)
         if request.kind == Kind.NULLIFY:
             view = self.core.machine._view(request.view)
             if view.proposal is not None:
                 block_hash = view.proposal.block.hash
-                other = self._vote(Kind.NOTARIZE, request.view, block_hash, now.wall_ms or 1)
-                self._to_half(1, self._vote(Kind.FINALIZE, request.view, block_hash, now.wall_ms or 1))
+                other = self._vote(request, Kind.NOTARIZE, block_hash, now.wall_ms or 1)
+                self._to_half(1, self._vote(request, Kind.FINALIZE, block_hash, now.wall_ms or 1))
         self.checker.sends_vote(self.number, vote, None)
         self.checker.sends_vote(self.number, other, None)
         self._to_half(1, other)
@@ -76,7 +86,7 @@ class Equivocator(Node):
         chain_id = self.genesis.chain_id
         machine.signed_proposal(
             request,
-            self.scheme.sign(self._seed, proposal_message(chain_id, 0, request.view, request.block_hash)),
+            self.scheme.sign(self._seed, proposal_message(chain_id, request.epoch, request.view, request.block_hash)),
             now,
         )
         honest = machine._view(request.view).proposal
@@ -84,22 +94,12 @@ class Equivocator(Node):
             return
         self._to_half(0, honest)
         candidates = [] if block.transactions else self.core.mempool.candidates(parent)
-        certificate = parent_certificate(block)
-        twin = build_block(
-            self.core.context,
-            parent,
-            candidates,
-            view=request.view,
-            leader=self.number,
-            time_ms=block_time_ms(parent.header.time_ms, certificate, len(self.genesis.committee)),
-            certificate=block.parent_certificate,
-            bytes_max=60_000,
-        )
+        twin = build_block(self.core.context, parent, candidates, draft_of(block), bytes_max=60_000)
         if twin.block is None or twin.hash == block.hash:
             return
-        signature = self.scheme.sign(self._seed, proposal_message(chain_id, 0, request.view, twin.hash))
+        signature = self.scheme.sign(self._seed, proposal_message(chain_id, request.epoch, request.view, twin.hash))
         self._to_half(1, Proposal(twin.block, honest.nullifications, signature))
-        second = self._vote(Kind.NOTARIZE, request.view, twin.hash, now.wall_ms or 1)
+        second = self._vote(request, Kind.NOTARIZE, twin.hash, now.wall_ms or 1)
         self.checker.sends_vote(self.number, second, None)
         self._to_half(1, second)
 
@@ -131,50 +131,42 @@ class Forger(Node):
     def _false_range(self, from_height: int) -> Range | None:
         assert self.core is not None, "only a running node lies"
         blocks = self.disk.blocks
-        certificate = next((c for _, c in reversed(blocks) if c is not None), None)
+        certificate = next((c for _, c, _ in reversed(blocks) if c is not None), None)
         if certificate is None or not 0 < from_height <= len(blocks):
             return None
         parent = genesis_block(self.genesis)
-        for block, _ in blocks[: from_height - 1]:
+        for block, _, _ in blocks[: from_height - 1]:
             parent = apply_block(self.core.context, parent, block)
         real = blocks[from_height - 1][0]
-        built = build_block(
-            self.core.context,
-            parent,
-            [],
-            view=real.view,
-            leader=real.header.leader + 1,
-            time_ms=real.header.time_ms,
-            certificate=real.parent_certificate,
-            bytes_max=0,
-        )
+        draft = replace(draft_of(real), leader=real.header.leader + 1)
+        built = build_block(self.core.context, parent, [], draft, bytes_max=0)
         assert built.block is not None, "a built block has a body"
         return Range((built.block.encoded,), (), certificate.encoded)
 
-    def _sign(self, request: VoteToSign | ProposalToSign, now: Now) -> None:
+    def _sign(self, request: ToSign, now: Now) -> None:
         assert self.core is not None, "only a running node signs"
         machine = self.core.machine
         block = machine.block(request.block_hash) if isinstance(request, ProposalToSign) else None
         parent = None if block is None else self.core.chain.get(block.header.parent_hash)
         forged = None if block is None or parent is None else self._forged(block, parent)
-        if forged is None:
+        if forged is None or not isinstance(request, ProposalToSign):
             super()._sign(request, now)
             return
-        message = proposal_message(self.genesis.chain_id, 0, request.view, forged.hash)
+        message = proposal_message(self.genesis.chain_id, request.epoch, request.view, forged.hash)
         between = range(forged.header.parent_view + 1, forged.view)
         nullifications = tuple(c for u in between[-8:] if (c := machine._view(u).nullification))
         proposal = Proposal(forged, nullifications, self.scheme.sign(self._seed, message))
-        self.post(self.number, None, frames.encode(proposal, BOOT_ID))
+        self.send(None, proposal)
         machine.on_proposal(proposal, now)
 
     def _forged(self, block: Block, parent: Executed) -> Block | None:
         assert self.core is not None, "only a running node lies"
-        turn = block.view // len(self.genesis.committee) + self._seed[0]  # each world begins elsewhere
+        turn = block.view // len(self.places.peer_of) + self._seed[0]  # each world begins elsewhere
         trick = self.tricks[turn % len(self.tricks)]
         if trick == "height":
-            return Block(block.header._replace(height=block.height + 1), block.transactions, block.parent_certificate)
+            return replace(block, header=block.header._replace(height=block.height + 1))
         if trick == "root":
-            return Block(block.header._replace(state_root=ZERO_HASH), block.transactions, block.parent_certificate)
+            return replace(block, header=block.header._replace(state_root=ZERO_HASH))
         if trick == "gap":
             return self._beside(block, parent)
         smuggled = self._contraband(trick, block, parent)
@@ -183,17 +175,14 @@ class Forger(Node):
         honest = [decode_transaction(raw) for raw in block.transactions]
         carried = [envelope for envelope in honest if envelope.sender != smuggled.sender] + [smuggled]
         carried.sort(key=lambda envelope: ordering_key(envelope, parent.hash))
-        run = _Run(self.core.context, parent, block.header.time_ms)
+        run = _Run(self.core.context, parent, draft_of(block))
         for envelope in carried:
-            events, late = _transact(run.state, envelope, run.books)
+            events, late = _transact(run.state, envelope, run.books, run.height)
             run.events += events
             run.late += [] if late is None else [late]
         run.finish()
         raws = tuple(envelope.raw for envelope in carried)
-        header = run.header(
-            view=block.view, leader=self.number, transactions=raws, certificate=block.parent_certificate
-        )
-        return Block(header, raws, block.parent_certificate)
+        return replace(block, header=run.header(raws), transactions=raws)
 
     def _beside(self, block: Block, parent: Executed) -> Block | None:
         """A block on the parent's parent, with no proof that the parent's view was nullified."""
@@ -202,26 +191,19 @@ class Forger(Node):
         below = None if passed is None else self.core.chain.get(passed.header.parent_hash)
         if passed is None or below is None:
             return None
-        certificate = parent_certificate(passed)
-        return build_block(
-            self.core.context,
-            below,
-            self.core.mempool.candidates(below),
-            view=block.view,
-            leader=self.number,
-            time_ms=block_time_ms(below.header.time_ms, certificate, len(self.genesis.committee)),
-            certificate=passed.parent_certificate,
-            bytes_max=60_000,
-        ).block
+        committee = self.core.machine.committee
+        time_ms = block_time_ms(below.header.time_ms, parent_certificate(passed), committee)
+        draft = replace(draft_of(passed), view=block.view, leader=block.header.leader, time_ms=time_ms)
+        candidates = self.core.mempool.candidates(below)
+        return build_block(self.core.context, below, candidates, draft, bytes_max=60_000).block
 
     def _contraband(self, trick: str, block: Block, parent: Executed) -> Envelope | None:
         if trick == "used":
-            final = (decode_transaction(raw) for body, _ in reversed(self.disk.blocks) for raw in body.transactions)
+            final = (decode_transaction(raw) for body, _, _ in reversed(self.disk.blocks) for raw in body.transactions)
             return next((envelope for envelope in final if not isinstance(envelope.intent, Reading)), None)
         if not trick:
             return None
-        committee = self.genesis.committee
-        homes = sorted(self.genesis.homes, key=lambda home: committee.index(home.node_key))
+        homes = self.genesis.homes
         me, other = homes[self.number], homes[self.number - 1]
         payer, payee = (other, me) if trick == "unsigned" else (me, other)
         accounts = self.genesis.accounts

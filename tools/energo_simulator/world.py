@@ -24,6 +24,7 @@ from ledger.base.genesis import (
     Genesis,
     Home,
     Market,
+    Membership,
     Pool,
     Role,
     Timing,
@@ -33,7 +34,7 @@ from ledger.simplex.effects import Now
 from ledger.state.tables import ACCOUNT, FEED
 
 from .checker import Checker, Violation
-from .node import MATCHERS, Crash, Node
+from .node import MATCHERS, Crash, Node, Places
 from .villains import Equivocator, Forger
 
 SLOT_MS = 1_500
@@ -129,8 +130,10 @@ class World:
         self.faults = SCENARIOS[scenario](self.rng, villains)
         self.scheme = fake_scheme()
         self.genesis = self._genesis(count)
-        committee = self.genesis.committee
-        self.homes = sorted(self.genesis.homes, key=lambda home: committee.index(home.node_key))
+        self.homes = list(self.genesis.homes)  # in the order of seats in epoch 0
+        numbers = {name: number for number, name in enumerate(self.genesis.accounts)}
+        peer_of = {place: numbers[home.name] for place, home in enumerate(self.homes)}
+        self.places = Places(peer_of, {peer: place for place, peer in peer_of.items()})
         bad = set(self.rng.sample(range(count), self.faults.equivocators + self.faults.forgers))
         self.honest = set(range(count)) - bad
         self.checker = Checker(self.genesis, self.scheme, self.honest, MATCHERS)
@@ -152,6 +155,7 @@ class World:
                     self._post,
                     random.Random(seed * 1_000 + number),
                     crash,
+                    self.places,
                 )
             )
             if isinstance(node := self.nodes[-1], Forger):
@@ -193,7 +197,7 @@ class World:
             ),
             tuple(
                 Home(n, self._key(f"{n} owner"), self._key(f"{n} node"), self._key(f"{n} link"), n, 10**10)
-                for n in names
+                for n in sorted(names, key=lambda name: self._key(f"{name} node"))
             ),
             (
                 *(Device(n, self._key(f"{n} meter"), Role.CONNECTION, n, n) for n in names),
@@ -202,6 +206,7 @@ class World:
             ),
             (Generator("school", "school", equal),),
             (Pool("pool", "pool", 20_000, 5_000, 9_000, 10**10, equal, tuple((n, 20_000 // count) for n in names)),),
+            Membership(epoch_blocks_min=4),
         )
 
     # ---- events
@@ -263,7 +268,7 @@ class World:
     def _link(self, a: int, b: int) -> None:
         node = self.nodes[a]
         if node.core is not None and self.nodes[b].core is not None:
-            node.core.linked(b)
+            node.core.linked(self.places.peer_of[b])
             self._guarded(a, lambda: node.drain(self._now(a)))
 
     def _arm(self, number: int) -> None:

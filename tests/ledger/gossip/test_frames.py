@@ -9,18 +9,11 @@ from hypothesis import strategies as st
 from ledger.base import codec
 from ledger.base.crypto import sha256
 from ledger.base.errors import DecodeError
+from ledger.base.votes import Kind, Vote, certificate_of, claim_of, evidence_of
 from ledger.gossip import frames
 from ledger.gossip.flood import Announcer, Have, Seen, Transaction, Want
 from ledger.gossip.sync import RangeRequest, check_range, make_range
-from ledger.simplex.messages import (
-    BodyRequest,
-    CertificateRequest,
-    Kind,
-    Proposal,
-    Status,
-    Vote,
-    certificate_of,
-)
+from ledger.simplex.messages import BodyRequest, CertificateRequest, Echo, Proposal, Status
 from ledger.state.transition import Executed
 from tests.ledger.streets import ORIGIN_MS, Ledger, street
 
@@ -46,7 +39,9 @@ MESSAGES: list[frames.AnyMessage] = [
     CERTIFICATE,
     Proposal(BLOCK, (CERTIFICATE,), bytes(64)),
     BLOCK,
-    Status(0, 5, 6, sha256(b"h"), 7),
+    Status(0, 5, 6, sha256(b"h"), 7, 1),
+    Echo(0, (vote(1), vote(2))),
+    evidence_of(0, 7, 1, claim_of(vote(1)), claim_of(vote(1, block=sha256(b"other")))),
     CertificateRequest((1, 2)),
     BodyRequest(sha256(b"x")),
     RangeRequest(4),
@@ -102,7 +97,8 @@ def test_a_range_must_link_from_our_head_to_its_finalization() -> None:
     tail = [b.header for b in blocks[3:]]
     final = certificate_of([vote(s, block=blocks[-1].hash) for s in range(3)])
     good = make_range(raw, tail, final.encoded)
-    found, certificate = check_range(good, blocks[0].hash)
+    found, headers, certificate = check_range(good, blocks[0].hash)
+    assert list(headers) == tail
     assert [b.hash for b in found] == [blocks[1].hash, blocks[2].hash]
     assert certificate == final
     other = certificate_of([vote(s, block=blocks[2].hash) for s in range(3)])
@@ -120,7 +116,7 @@ def test_a_range_must_link_from_our_head_to_its_finalization() -> None:
 def test_a_body_that_its_header_does_not_commit_to_is_refused() -> None:
     assert BLOCK is not None
     for body in ((b"tx",), b"certificate"):
-        fields = [tuple(BLOCK.header), BLOCK.transactions, BLOCK.parent_certificate, ()]
+        fields = [tuple(BLOCK.header), BLOCK.transactions, BLOCK.parent_certificate, (), b""]
         fields[1 if isinstance(body, tuple) else 2] = body
         with pytest.raises(DecodeError, match="commits to"):
             frames.decode(bytes((frames.BODY,)) + codec.encode(fields))

@@ -224,7 +224,7 @@ def test_each_role_may_ask_the_wallet_for_its_own_things_only(home: Home) -> Non
     assert sockets["owner"].sign_transaction(SetLimits(None, 5), nonce=1, valid_until_height=5)
     for role in ("agent", "owner"):
         with pytest.raises(SignerRefused, match="may not ask for votes"):
-            sockets[role].call(("vote", 1, 0, 1, bytes(32), 0))
+            sockets[role].call(("vote", 1, 0, 1, bytes(32), 0, 0))
     for nonce in (1, 2):
         sockets["agent"].sign_transaction(Commit("pool", 5), nonce=nonce, valid_until_height=5)
     with pytest.raises(SignerRefused, match="daily limit"):
@@ -252,7 +252,7 @@ def test_a_wallet_without_its_journal_serves_links_and_never_votes_again(home: H
     assert "will not vote again" in self.until(wallet, "votes.journal")
     self.until(wallet, "ready")
     with pytest.raises(SignerRefused, match="is gone"):
-        WalletClient(self.folder / "run" / "w" / "node.sock").call(("vote", 1, 0, 1, bytes(32), 0))
+        WalletClient(self.folder / "run" / "w" / "node.sock").call(("vote", 1, 0, 1, bytes(32), 0, 0))
 
 
 def test_a_full_disk_ends_the_wallet_in_words_and_a_new_start_remembers_every_vote(home: Home) -> None:
@@ -263,7 +263,7 @@ def test_a_full_disk_ends_the_wallet_in_words_and_a_new_start_remembers_every_vo
 
     def vote_on() -> None:
         for view in range(1, 40):
-            given[view] = client.call(("vote", 1, 0, view, bytes([view]) * 32, 77))
+            given[view] = client.call(("vote", 1, 0, view, bytes([view]) * 32, 77, 0))
 
     with pytest.raises(SignerUnavailable):
         vote_on()
@@ -275,10 +275,10 @@ def test_a_full_disk_ends_the_wallet_in_words_and_a_new_start_remembers_every_vo
     assert given
     home.until(home.start("wallet"), "ready")
     last = max(given)
-    assert client.call(("vote", 1, 0, last, bytes([last]) * 32, 99)) == given[last]
+    assert client.call(("vote", 1, 0, last, bytes([last]) * 32, 99, 0)) == given[last]
     with pytest.raises(SignerRefused, match="another block"):
-        client.call(("vote", 1, 0, last, bytes(32), 99))
-    assert client.call(("vote", 1, 0, last + 2, bytes(32), 99))  # what it said in last + 1 may stand beside the log
+        client.call(("vote", 1, 0, last, bytes(32), 99, 0))
+    assert client.call(("vote", 1, 0, last + 2, bytes(32), 99, 0))  # what it said in last + 1 may stand beside the log
 
 
 def test_who_is_not_there_is_said_in_words(home: Home) -> None:

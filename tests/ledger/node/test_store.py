@@ -12,14 +12,14 @@ from ledger.base.crypto import ED25519
 from ledger.base.errors import ConfigError, DiskFailed
 from ledger.base.genesis import Genesis
 from ledger.base.intents import Commit, PlaceOrder, Transfer, decode_transaction
+from ledger.base.votes import Certificate, Kind, Vote, block_time_ms, certificate_of, vote_message
 from ledger.node.database import seal
 from ledger.node.store import DamagedStore, Store
 from ledger.node.verify import verify
 from ledger.simplex.effects import Committed
-from ledger.simplex.messages import Certificate, Kind, Vote, block_time_ms, certificate_of, vote_message
 from ledger.state.events import Receipt, SlotClosed
 from ledger.state.origin import genesis_block
-from ledger.state.transition import Context, Executed, build_block
+from ledger.state.transition import Context, Draft, Executed, build_block
 from matcher_c import reference
 from tests.ledger.streets import MATCHERS, ORIGIN_MS, Ledger, seed_of, street
 
@@ -31,7 +31,7 @@ def certificate(genesis: Genesis, kind: Kind, executed: Executed, time_ms: int) 
     """A real certificate of every member."""
     votes = []
     for home in genesis.homes:
-        signer = genesis.committee.index(home.node_key)
+        signer = genesis.committee.keys.index(home.node_key)
         message = vote_message(genesis.chain_id, kind, 0, executed.header.view, executed.hash, time_ms, signer)
         signature = ED25519.sign(seed_of(f"{home.name} node"), message)
         votes.append(Vote(kind, 0, executed.header.view, executed.hash, time_ms, signer, signature))
@@ -56,10 +56,13 @@ def fill(store: Store, genesis: Genesis) -> Executed:
             context,
             tip,
             [decode_transaction(raw) for raw in driver._pending],
-            view=number,
-            leader=number % HOMES,
-            time_ms=block_time_ms(tip.header.time_ms, link, HOMES),
-            certificate=b"" if link is None else link.encoded,
+            Draft(
+                0,
+                number,
+                number % HOMES,
+                block_time_ms(tip.header.time_ms, link, genesis.committee),
+                b"" if link is None else link.encoded,
+            ),
             bytes_max=60_000,
         )
         assert executed.block is not None

@@ -5,23 +5,15 @@ from __future__ import annotations
 from energo_simulator.world import fake_scheme
 from ledger.base.crypto import ZERO_HASH
 from ledger.base.intents import Transfer
-from ledger.simplex.effects import Now, ProposalToSign, VoteToSign
+from ledger.base.votes import Certificate, Kind, Vote, certificate_of, proposal_message, vote_message
+from ledger.simplex.effects import Now, ProposalToSign, ReadyToSign, ToSign, VoteToSign
 from ledger.simplex.elector import leader_of
 from ledger.simplex.machine import Machine
-from ledger.simplex.messages import (
-    Certificate,
-    CertificateRequest,
-    Kind,
-    Proposal,
-    Vote,
-    certificate_of,
-    proposal_message,
-    vote_message,
-)
+from ledger.simplex.messages import CertificateRequest, Proposal
 from ledger.state.chain import Chain
 from ledger.state.mempool import Mempool
 from ledger.state.origin import genesis_block
-from ledger.state.transition import Context, Executed, build_block
+from ledger.state.transition import Context, Draft, Executed, build_block
 from tests.ledger.streets import MATCHERS, ORIGIN_MS, Ledger, seed_of, street
 
 SCHEME = fake_scheme()
@@ -40,7 +32,14 @@ class Bench:
         self.chain = Chain(self.context, self.first)
         self.mempool = Mempool(self.context)
         self.machine = Machine(
-            self.genesis, self.chain, self.mempool, me=me, final_certificate=None, now=self.now, scheme=SCHEME
+            self.genesis,
+            self.chain,
+            self.mempool,
+            committee=self.genesis.committee,
+            me=me,
+            final_certificate=None,
+            now=self.now,
+            scheme=SCHEME,
         )
         self.driver = Ledger(self.genesis, scheme=SCHEME)
         self.sent: list[object] = []
@@ -55,14 +54,14 @@ class Bench:
         raw = self.driver.ask("home1", Transfer(self.genesis.accounts["home2"], "CASH", 5))
         self.mempool.add(raw, self.chain.final)
 
-    def pass_ms(self, elapsed_ms: int) -> list[VoteToSign | ProposalToSign]:
+    def pass_ms(self, elapsed_ms: int) -> list[ToSign]:
         self.mono_ms += elapsed_ms
         self.machine.on_timer(self.now)
         return self.take()
 
-    def take(self) -> list[VoteToSign | ProposalToSign]:
+    def take(self) -> list[ToSign]:
         """What the machine wants signed; everything is signed and fed back."""
-        asked: list[VoteToSign | ProposalToSign] = []
+        asked: list[ToSign] = []
         effects = self.machine.effects
         while effects:
             to_sign = effects.to_sign
@@ -76,14 +75,14 @@ class Bench:
                 if isinstance(request, ProposalToSign):
                     message = proposal_message(self.genesis.chain_id, 0, request.view, request.block_hash)
                     self.machine.signed_proposal(request, self.sign(me, message), self.now)
-                else:
+                elif isinstance(request, VoteToSign):
                     self.machine.signed_vote(
                         self.vote(me, request.kind, request.view, request.block_hash, request.time_ms), self.now
                     )
         return asked
 
     def sign(self, member: int, message: bytes) -> bytes:
-        return SCHEME.sign(self.seeds[self.genesis.committee[member]], message)
+        return SCHEME.sign(self.seeds[self.genesis.committee.keys[member]], message)
 
     def vote(self, member: int, kind: Kind, view: int, block: bytes = ZERO_HASH, time_ms: int = 0) -> Vote:
         message = vote_message(self.genesis.chain_id, kind, 0, view, block, time_ms, member)
@@ -96,16 +95,19 @@ class Bench:
     def block(self, view: int, parent: Executed, certificate: Certificate | None = None, salt: int = 0) -> Executed:
         raw = [self.driver.ask("home1", Transfer(self.genesis.accounts["home2"], "CASH", 1 + salt))] if salt else []
         from ledger.base.intents import decode_transaction
-        from ledger.simplex.messages import block_time_ms
+        from ledger.base.votes import block_time_ms
 
         return build_block(
             self.context,
             parent,
             [decode_transaction(r) for r in raw],
-            view=view,
-            leader=leader_of(view, 0, 4),
-            time_ms=block_time_ms(parent.header.time_ms, certificate, 4),
-            certificate=b"" if certificate is None else certificate.encoded,
+            Draft(
+                0,
+                view,
+                leader_of(view, 0, 4),
+                block_time_ms(parent.header.time_ms, certificate, self.genesis.committee),
+                b"" if certificate is None else certificate.encoded,
+            ),
             bytes_max=60_000,
         )
 
@@ -116,8 +118,12 @@ class Bench:
         return Proposal(executed.block, nullifications, self.sign(leader_of(view, 0, 4), message))
 
 
-def kinds(asked: list[VoteToSign | ProposalToSign]) -> list[tuple[object, int]]:
-    return [("PROPOSE" if isinstance(r, ProposalToSign) else r.kind.name, r.view) for r in asked]
+def kinds(asked: list[ToSign]) -> list[tuple[object, int]]:
+    return [
+        (r.kind.name if isinstance(r, VoteToSign) else "PROPOSE", r.view)
+        for r in asked
+        if not isinstance(r, ReadyToSign)
+    ]
 
 
 def test_an_idle_street_makes_no_votes_and_no_blocks() -> None:
@@ -219,10 +225,7 @@ def test_a_block_with_another_time_than_its_certificate_gives_is_invalid() -> No
         bench.context,
         bench.first,
         [],
-        view=1,
-        leader=leader_of(1, 0, 4),
-        time_ms=bench.first.header.time_ms + 2,
-        certificate=b"",
+        Draft(0, 1, leader_of(1, 0, 4), bench.first.header.time_ms + 2),
         bytes_max=60_000,
     )
     bench.machine.on_proposal(bench.proposal(late), bench.now)

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from ledger.base.crypto import ED25519, ZERO_HASH, sha256
 from ledger.base.errors import DecodeError
-from ledger.simplex.messages import (
+from ledger.base.votes import (
     Certificate,
+    Committee,
     Kind,
     Vote,
     block_time_ms,
@@ -25,7 +26,7 @@ from ledger.simplex.messages import (
 
 CHAIN = sha256(b"chain")
 SEEDS = sorted((sha256(bytes([i])) for i in range(4)), key=ED25519.public)
-COMMITTEE = [ED25519.public(seed) for seed in SEEDS]
+COMMITTEE = Committee(0, tuple(ED25519.public(seed) for seed in SEEDS))
 BLOCK = sha256(b"block")
 
 
@@ -103,9 +104,9 @@ def timed(*times: int) -> Certificate:
     ],
 )
 def test_block_time_is_the_lower_median_of_the_honest_range(times: tuple[int, ...], parent: int, expected: int) -> None:
-    assert block_time_ms(parent, timed(*times), 4) == expected
+    assert block_time_ms(parent, timed(*times), COMMITTEE) == expected
 
 
 @given(st.lists(st.integers(10_000, 20_000), min_size=3, max_size=3), st.integers(1, 10**12))
 def test_one_liar_of_four_cannot_move_time_out_of_the_honest_range(honest: list[int], lie: int) -> None:
-    assert min(honest) <= block_time_ms(1, timed(*honest[:2], lie, honest[2]), 4) <= max(honest)
+    assert min(honest) <= block_time_ms(1, timed(*honest[:2], lie, honest[2]), COMMITTEE) <= max(honest)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ledger.base.votes import Certificate, Kind
 from ledger.simplex.effects import Now
-from ledger.simplex.messages import BodyRequest, Certificate, Kind
+from ledger.simplex.messages import BodyRequest
 from ledger.simplex.requests import Requests
 from ledger.simplex.timekeeping import Timekeeper
 
@@ -58,11 +59,12 @@ def test_a_voter_without_a_clock_is_silent_while_others_know_and_speaks_when_too
 
 
 def test_what_is_missing_is_asked_of_one_member_after_another() -> None:
-    requests = Requests([1, 2, 3])
+    requests = Requests()
+    requests.others = [1, 2, 3]
     asked = [requests.body(b"x", now_ms, 600) for now_ms in (0, 599, 600, 1_199, 1_200)]
     assert [None if each is None else each[0] for each in asked] == [2, None, 3, None, 1]
     assert asked[0] == (2, BodyRequest(b"x"))
     assert requests.retry_times(600) == [1_800]
     assert requests.arrived(b"x")
     assert not requests.arrived(b"x")
-    assert Requests([]).body(b"x", 0, 600) is None
+    assert Requests().body(b"x", 0, 600) is None

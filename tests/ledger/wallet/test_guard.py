@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ledger.base.crypto import ZERO_HASH, sha256
 from ledger.base.errors import DiskFailed, SignerRefused
-from ledger.wallet.guard import FINALIZE, NOTARIZE, NULLIFY, PROPOSE, Guard, Signed, decode_signed
+from ledger.base.votes import PROPOSE
+from ledger.wallet.guard import FINALIZE, NOTARIZE, NULLIFY, Guard, Signed, decode_signed
 from ledger.wallet.journal import MAGIC, DamagedLog, DurableLog, parse_log, parse_witnessed_log
 from ledger.wallet.keystore import Amnesia, VoteJournal, create_keys, load_keys
 
