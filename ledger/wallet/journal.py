@@ -1,7 +1,8 @@
 """A durable log: CRC-framed records appended to one file, each batch synced before anything depends on it.
 
-A torn record at the very end is cut off when the file is opened: its write never finished, so nothing was built on it.
-Damage before the end is `DamagedLog`: what stood there may have been signed, so the caller must not go on as if it had not.
+A torn batch at the very end is cut off when the file is opened: its write never finished, so nothing was built on it; a
+disk may bring its sectors in any order. Damage before the end is `DamagedLog`: what stood there may have been signed, so the
+caller must not go on as if it had not.
 A log that is `witnessed` also tells a lost end from a torn one: two places at its beginning, written by turns with each
 batch, say how long the log was before and repeat the batch. So one damage, wherever it is, loses nothing without a word.
 What is done to files goes through `Files`, so that a test or the simulator can put a disk of its own below this very class.
@@ -19,6 +20,7 @@ from ledger.base.errors import DiskFailed, EnergoError
 
 MAGIC: Final = b"energo log 1\n"
 _HEAD_BYTES: Final = 8  # length and CRC-32 of the payload, big-endian
+_FOLLOWS: Final = 1 << 31
 RECORD_BYTES_MAX: Final = 256 * 1024  # a block with its certificate, twice over
 LOG_BYTES_MAX: Final = 64 * 1024 * 1024  # sixty times what either journal grows to; a longer file is not ours
 WITNESSED_MAGIC: Final = b"energo log 2\n"
@@ -88,9 +90,19 @@ class Files:
 MACHINE: Final = Files()
 
 
-def _frame(payload: bytes) -> bytes:
+def _frame(payload: bytes, *, follows: bool = False) -> bytes:
+    """A record; `follows`: it was written with the one before it, so that it may be whole where that one is torn."""
     assert 0 < len(payload) <= RECORD_BYTES_MAX, "a record is bounded"
-    return len(payload).to_bytes(4, "big") + zlib.crc32(payload).to_bytes(4, "big") + payload
+    return (len(payload) | follows * _FOLLOWS).to_bytes(4, "big") + _sum(payload, follows) + payload
+
+
+def _sum(payload: bytes, follows: bool) -> bytes:
+    """Of the mark too: it may lie in a sector that was lost while the rest was not."""
+    return zlib.crc32(payload, int(follows)).to_bytes(4, "big")
+
+
+def _batch(payloads: Iterable[bytes]) -> bytes:
+    return b"".join(_frame(payload, follows=bool(place)) for place, payload in enumerate(payloads))
 
 
 def parse_log(data: bytes) -> tuple[list[bytes], int]:
@@ -105,10 +117,11 @@ def parse_log(data: bytes) -> tuple[list[bytes], int]:
 def _parse_records(data: bytes, at: int) -> tuple[list[bytes], int]:
     records: list[bytes] = []
     while at + _HEAD_BYTES <= len(data):
-        size = int.from_bytes(data[at : at + 4], "big")
+        head = int.from_bytes(data[at : at + 4], "big")
+        size, follows = head & ~_FOLLOWS, bool(head & _FOLLOWS)
         payload = data[at + _HEAD_BYTES : at + _HEAD_BYTES + size] if size <= RECORD_BYTES_MAX else b""
         whole = 0 < size == len(payload)
-        if not whole or zlib.crc32(payload) != int.from_bytes(data[at + 4 : at + 8], "big"):
+        if not whole or _sum(payload, follows) != data[at + 4 : at + 8]:
             if _sound_record_behind(data, at + 1):
                 raise DamagedLog(f"record at byte {at} is damaged and others follow it")
             break
@@ -118,7 +131,7 @@ def _parse_records(data: bytes, at: int) -> tuple[list[bytes], int]:
 
 
 def _sound_record_behind(data: bytes, start: int) -> bool:
-    """Whether a whole record stands anywhere behind: then the damage is not a torn end.
+    """Whether a whole record that begins a batch stands anywhere behind: then the damage is not a torn end.
 
     Gives up with "yes" where finding out would take too long: no torn write of ours looks like that.
     """
@@ -126,7 +139,7 @@ def _sound_record_behind(data: bytes, start: int) -> bool:
     summed = 0
     for at in range(start, len(data) - _HEAD_BYTES):
         if data[at]:
-            continue  # a length has its first byte zero
+            continue  # the length of a record that begins a batch has its first byte zero
         size = int.from_bytes(data[at : at + 4], "big")
         if 0 < size <= RECORD_BYTES_MAX and at + _HEAD_BYTES + size <= len(data):
             if zlib.crc32(view[at + _HEAD_BYTES : at + _HEAD_BYTES + size]) == int.from_bytes(
@@ -244,7 +257,7 @@ class DurableLog:
         if not payloads:
             return
         try:
-            batch = b"".join(_frame(payload) for payload in payloads)
+            batch = _batch(payloads)
             if self._witnessed:
                 self._witness(batch)
             self._write(batch)
@@ -267,8 +280,7 @@ class DurableLog:
             self._files.close(self._file)
             self._file, self.size = file, 0
             self._begin()
-            batch = b"".join(_frame(payload) for payload in payloads)
-            self._write(batch)
+            self._write(b"".join(_frame(payload) for payload in payloads))
             if self._witnessed:
                 self._witness(b"")
             self._sync()

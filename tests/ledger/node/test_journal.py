@@ -37,7 +37,8 @@ def test_a_journal_that_has_grown_keeps_what_still_matters_and_no_more(
 def test_a_damaged_journal_is_set_aside_and_said(tmp_path: Path) -> None:
     notes: list[str] = []
     log = Journal(tmp_path, notes.append)
-    log.append([b"one" * 10, b"two" * 10, b"three" * 10])
+    for record in (b"one" * 10, b"two" * 10, b"three" * 10):
+        log.append([record])
     log.close()
     path = tmp_path / journal.FILE_NAME
     raw = bytearray(path.read_bytes())
