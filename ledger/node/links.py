@@ -273,8 +273,8 @@ class Links:
 
     async def _look_after(self) -> None:
         """Pings, the end of silent links, questions for addresses, and new announcements."""
-        asked_ms = renewed_ms = clock.mono_ms() - ASK_PEERS_MS  # the first question goes out with the first links
-        asked_of = 0
+        renewed_ms = clock.mono_ms()
+        asked_ms, asked_of = renewed_ms - ASK_PEERS_MS, 0  # the first question goes out with the first link
         while True:
             now_ms = clock.mono_ms()
             for link in self:
@@ -289,7 +289,7 @@ class Links:
                 self._asked.add(link)
                 self._put(link, presence.encode(PeersRequest()))
             if now_ms - renewed_ms >= (RENEW_MS if self._links else ALONE_MS):
-                if self._discovery is not None and renewed_ms:
+                if self._discovery is not None:
                     self._spawn(self._discovery.renew())
                 renewed_ms = now_ms
             await asyncio.sleep(LOOK_MS / 1000)

@@ -82,7 +82,7 @@ def _address(row: Any) -> Address:
 
 
 def encode_cache(addresses: Iterable[Address]) -> bytes:
-    """The list on disk of the addresses that were proved, the latest last."""
+    """The list on disk: of the addresses that were proved, as many as are kept."""
     rows = [{"host": at.host, "port": at.port, "key": at.key.hex()} for at in addresses if at.key is not None]
     return json.dumps(rows[-KEPT_MAX:], indent=0).encode()
 

@@ -42,6 +42,7 @@ HALF_OPEN_PER_ADDRESS_MAX: Final = 4
 BACKLOG: Final = 64  # twice what may be half-open: the kernel holds what comes in one turn of the loop
 OUTBOX_BYTES_MAX: Final = 4 * 1024 * 1024  # a peer that reads slower than this is let go; it catches up when it returns
 WRITE_BYTES_MAX: Final = 64 * 1024  # what is handed to TLS at once: urgent frames wait behind no more than this
+OWN_NONCES_MAX: Final = 512  # by which this node knows itself at the other end; twice the addresses that it may dial
 PORT_MAX: Final = 65_535
 ACCEPT_RETRY_S: Final = 1.0  # where the system has no more descriptors
 
@@ -241,7 +242,7 @@ class Transport:
         self._on_clone = on_clone
         self._server_context, self._client_context, self._certificate_hash = _contexts()
         self._half_open: dict[str, int] = {}
-        self._dialing: set[bytes] = set()
+        self._dialed_with: deque[bytes] = deque(maxlen=OWN_NONCES_MAX)
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -287,10 +288,7 @@ class Transport:
             raise LinkFailed(f"{where} does not answer: {_words(error)}") from None
         try:
             async with asyncio.timeout(HANDSHAKE_S):
-                certificate_hash = _peer_certificate(writer)
-                if certificate_hash == self._certificate_hash:
-                    raise Itself("it is this node itself")
-                peer, hello = await self._prove(reader, writer, dialed=True, certificate_hash=certificate_hash)
+                peer, hello = await self._prove(reader, writer, dialed=True, certificate_hash=_peer_certificate(writer))
                 welcome, words = decode_welcome(await _receive(reader, HELLO_BYTES_MAX))
             if not welcome:
                 raise LinkFailed(f"it refused the link: {words}", hello.key)
@@ -360,23 +358,22 @@ class Transport:
         """Exchange hellos and proofs; the peer's number and hello. Raises `LinkFailed`, `DecodeError`, a signer's error."""
         own = Hello(LINK_VERSION, self._chain_id, random_bytes(HASH_BYTES), self._own_id, self.port)
         if dialed:
-            self._dialing.add(own.nonce)
-        try:
-            await _send(writer, codec.encode(tuple(own)))
-            hello = decode_hello(await _receive(reader, HELLO_BYTES_MAX))
-            peer = self._peer_of(hello)
-            nonces = (own.nonce, hello.nonce) if dialed else (hello.nonce, own.nonce)
-            signature = await self._signer.prove_link(
-                dialed=dialed,
-                client_nonce=nonces[0],
-                server_nonce=nonces[1],
-                peer=hello.key,
-                certificate_hash=certificate_hash,
-            )
-            await _send(writer, signature)
-            proof = await _receive(reader, SIGNATURE_BYTES)
-        finally:
-            self._dialing.discard(own.nonce)
+            self._dialed_with.append(own.nonce)
+        await _send(writer, codec.encode(tuple(own)))
+        hello = decode_hello(await _receive(reader, HELLO_BYTES_MAX))
+        if hello.nonce in self._dialed_with or (dialed and certificate_hash == self._certificate_hash):
+            raise Itself("it is this node itself")
+        peer = self._peer_of(hello)
+        nonces = (own.nonce, hello.nonce) if dialed else (hello.nonce, own.nonce)
+        signature = await self._signer.prove_link(
+            dialed=dialed,
+            client_nonce=nonces[0],
+            server_nonce=nonces[1],
+            peer=hello.key,
+            certificate_hash=certificate_hash,
+        )
+        await _send(writer, signature)
+        proof = await _receive(reader, SIGNATURE_BYTES)
         message = link_message(
             self._chain_id, int(not dialed), nonces[0], nonces[1], hello.key, self._own_id, certificate_hash
         )
@@ -401,8 +398,6 @@ class Transport:
         if hello.chain_id != self._chain_id:
             raise LinkFailed("it belongs to another street (another chain id); check its genesis file")
         if hello.key == self._own_id:
-            if hello.nonce in self._dialing:
-                raise Itself("it is this node itself")
             return None
         peer = self._directory.peer_of(hello.key)
         if peer is None:

@@ -23,6 +23,7 @@ from .street import UNAVAILABLE, Failed, Street
 
 HOMES_MIN: Final = 4
 CANNOT: Final = 3
+STOPPED: Final = 130  # as a shell says it
 
 
 def judge(street: Street, scenario: Scenario) -> dict[str, Any]:
@@ -106,8 +107,11 @@ def main() -> int:
             print(f"{scenario.name:22} {scenario.what}")
         return 0
     if options.inside is not None:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-        return play(options)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))
+        try:
+            return play(options)
+        except KeyboardInterrupt:
+            return STOPPED
     why = lan.lacking()
     if why:
         print(f"this machine cannot run the mesh: {why}", file=sys.stderr)

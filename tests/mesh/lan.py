@@ -20,6 +20,7 @@ SWITCH: Final = "mesh-switch"
 NEEDED: Final = {  # command: the Debian package that has it
     "ip": "iproute2",
     "tc": "iproute2",
+    "setpriv": "util-linux",
     "unshare": "util-linux",
     "mount": "mount",
     "umount": "mount",
@@ -51,7 +52,7 @@ def loss_program(percent: int) -> str:
 def wrapper() -> list[str]:
     """The command before a command that gives it namespaces of its own; without root, a user's namespace too."""
     rootless = () if os.geteuid() == 0 else ("--user", "--map-root-user")
-    return ["unshare", *rootless, *NAMESPACES]
+    return ["setpriv", "--pdeathsig", "KILL", "unshare", *rootless, *NAMESPACES]
 
 
 def lacking() -> str:
@@ -74,11 +75,9 @@ def lacking() -> str:
 def inside(command: Sequence[str]) -> int:
     """Run a command in namespaces of its own; its exit status. Ctrl-C goes to it, and with it everything goes."""
     process = subprocess.Popen([*wrapper(), *command], env={**os.environ, INSIDE: "1"})
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            process.send_signal(signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells both; the one inside says how it ended
+    signal.signal(signal.SIGTERM, lambda *_: process.kill())
+    return process.wait()
 
 
 class Lan:

@@ -14,7 +14,7 @@ from ledger.base import codec
 from ledger.base.crypto import ED25519, link_message, sha256
 from ledger.base.errors import DecodeError
 from ledger.node import transport
-from ledger.node.transport import Link, LinkFailed, Transport, read_frames
+from ledger.node.transport import Itself, Link, LinkFailed, Outbox, Transport, read_frames
 
 CHAIN = sha256(b"chain")
 
@@ -233,3 +233,156 @@ def test_a_hello_has_one_canonical_form(tmp_path: Path) -> None:
     assert len(hello) <= transport.HELLO_BYTES_MAX
     with pytest.raises(DecodeError):
         codec.decode(hello + b"\0", bytes_max=transport.HELLO_BYTES_MAX)
+
+
+def test_ones_own_address_is_known_by_its_certificate_and_said_to_nobody() -> None:
+    async def scene() -> None:
+        a = End("a", members("a", "b"))
+        port = await a.transport.listen("127.0.0.1", 0)
+        with pytest.raises(Itself):
+            await a.transport.dial("127.0.0.1", port)
+        while a.transport._half_open:
+            await asyncio.sleep(0)
+        assert (a.clones, a.notes) == ([], [])
+        await a.transport.close()
+
+    run(scene)
+
+
+def test_a_copied_card_is_found_out_at_both_ends_when_it_proves_the_same_key() -> None:
+    async def scene() -> None:
+        one, other = End("a", members("a", "b")), End("a", members("a", "b"))
+        port = await one.transport.listen("127.0.0.1", 0)
+        with pytest.raises(LinkFailed, match="the card was copied"):
+            await other.transport.dial("127.0.0.1", port)
+        while not one.notes:
+            await asyncio.sleep(0)
+        assert one.clones == other.clones == ["127.0.0.1"]
+        assert one.links.empty()
+        assert other.links.empty()
+        await one.transport.close()
+
+    run(scene)
+
+
+def test_who_only_says_that_it_has_our_key_is_no_clone() -> None:
+    async def scene() -> None:
+        one, liar = End("a", members("a", "b")), End("a", members("a", "b"))
+        liar.keys.seed = sha256(b"another key")
+        port = await one.transport.listen("127.0.0.1", 0)
+        with pytest.raises(LinkFailed):
+            await liar.transport.dial("127.0.0.1", port)
+        while not one.notes:
+            await asyncio.sleep(0)
+        assert "could not prove" in one.notes[0]
+        assert one.clones == []
+        await one.transport.close()
+
+    run(scene)
+
+
+def test_strangers_of_one_address_hold_few_places_from_their_first_byte_on() -> None:
+    async def scene() -> None:
+        a, b = End("a", members("a", "b")), End("b", members("a", "b"))
+        port = await b.transport.listen("127.0.0.1", 0)
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(transport.HALF_OPEN_PER_ADDRESS_MAX)]
+        while sum(b.transport._half_open.values()) < transport.HALF_OPEN_PER_ADDRESS_MAX:
+            await asyncio.sleep(0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == b"", "no place is left, and nothing was spent on it"
+        writer.close()
+        with pytest.raises(LinkFailed):
+            await a.transport.dial("127.0.0.1", port)
+        for _, held in silent:
+            held.close()
+        while b.transport._half_open:
+            await asyncio.sleep(0)
+        assert await a.transport.dial("127.0.0.1", port) == 1
+        await b.transport.close()
+
+    run(scene)
+
+
+def test_the_places_of_all_addresses_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "HALF_OPEN_MAX", 3)
+
+    async def scene() -> None:
+        b = End("b", members("a", "b"))
+        port = await b.transport.listen("127.0.0.1", 0)
+        held = [
+            await asyncio.open_connection("127.0.0.1", port, local_addr=(f"127.0.0.{number}", 0))
+            for number in (2, 3, 4)
+        ]
+        while sum(b.transport._half_open.values()) < 3:
+            await asyncio.sleep(0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.5", 0))
+        assert await reader.read() == b""
+        assert set(b.transport._half_open) == {"127.0.0.2", "127.0.0.3", "127.0.0.4"}
+        for _, each in [*held, (reader, writer)]:
+            each.close()
+        await b.transport.close()
+
+    run(scene)
+
+
+def test_every_address_of_both_families_is_listened_at_and_named_as_it_can_be_dialed() -> None:
+    async def scene() -> None:
+        a, b = End("a", members("a", "b")), End("b", members("a", "b"))
+        port = await b.transport.listen("::", 0)
+        for host in ("127.0.0.1", "::1"):
+            await a.transport.dial(host, port)
+            out, back = await a.links.get(), await b.links.get()
+            assert out.at == (host, port)
+            assert out.address == (f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            assert (back.at[0], back.listens, out.listens) == (host, 0, port)
+            out.close()
+            back.close()
+        await b.transport.close()
+
+    run(scene)
+
+
+def test_urgent_frames_overtake_bodies_and_each_kind_keeps_its_order() -> None:
+    outbox = Outbox()
+    body = bytes(transport.WRITE_BYTES_MAX)
+    for frame, urgent in ((body, False), (b"1", False), (b"vote 1", True), (b"vote 2", True)):
+        assert outbox.put(frame, urgent=urgent)
+    assert outbox.take() == b"vote 1vote 2" + body
+    assert outbox.take() == b"1"
+    assert outbox.take() == b""
+    assert outbox.size == 0
+
+
+def test_an_outbox_is_bounded_in_bytes() -> None:
+    outbox, frame = Outbox(), bytes(64 * 1024)
+    while outbox.put(frame, urgent=False):
+        assert outbox.size <= transport.OUTBOX_BYTES_MAX
+    assert not outbox.put(frame, urgent=True)
+    taken = 0
+    while piece := outbox.take():
+        taken += len(piece)
+    assert taken == transport.OUTBOX_BYTES_MAX
+    assert outbox.put(frame, urgent=False)
+
+
+def test_a_peer_that_reads_nothing_costs_one_outbox_and_then_its_link() -> None:
+    async def scene() -> None:
+        a, b = End("a", members("a", "b")), End("b", members("a", "b"))
+        port = await b.transport.listen("127.0.0.1", 0)
+        await a.transport.dial("127.0.0.1", port)
+        out, back = await a.links.get(), await b.links.get()
+        back.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        writing = asyncio.create_task(out.write())
+        frame = (90_000).to_bytes(4, "big") + bytes(90_000)
+        sent = 0
+        while out.send(frame):
+            sent += len(frame)
+            await asyncio.sleep(0)
+            assert sent < 64 * 1024 * 1024
+        assert out.writer.transport.is_closing()
+        assert out.send(frame), "what has ended takes all, and says nothing twice"
+        writing.cancel()
+        back.abort()
+        await b.transport.close()
+
+    run(scene)
