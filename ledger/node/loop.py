@@ -348,6 +348,7 @@ class Node:
         if self._peers != self.core.directory.peers:
             self._peers = dict(self.core.directory.peers)
             self.names.update(self.core.chain.final.state)
+            self.links.check_members()
 
     # ---- links
 
