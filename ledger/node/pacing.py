@@ -64,6 +64,8 @@ LIMITS: Final[dict[int, Limit]] = {
     frames.CERTIFICATE_REQUEST: Limit(40, 200, 8 * KIB, 64 * KIB),  # small questions with large answers
     frames.BODY_REQUEST: Limit(40, 200, 8 * KIB, 64 * KIB),
     frames.BODY: Limit(100, 400, 4 * MIB, 16 * MIB),  # answers
+    frames.EVIDENCE: Limit(2, 62, 32 * KIB, 512 * KIB),  # one for each home that cheats, once; two verifications
+    frames.ECHO: Limit(4, 32, 32 * KIB, 512 * KIB),  # once a link; up to 64 verifications
     frames.RANGE_REQUEST: Limit(40, 100, 8 * KIB, 64 * KIB),  # each costs a read of 96 KiB from the card
     frames.RANGE: Limit(200, 400, 16 * MIB, 32 * MIB),  # a day of a street within a minute
     frames.TRANSACTION: Limit(2_000, 8_000, 2 * MIB, 8 * MIB),  # a verification each

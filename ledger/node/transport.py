@@ -433,6 +433,7 @@ async def _served(
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """The server's side of a TLS tunnel on a connection that was accepted. Raises `OSError`."""
     loop = asyncio.get_running_loop()
+    accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else small frames wait for acknowledgments
     reader = asyncio.StreamReader(limit=WRITE_BYTES_MAX)
     protocol = asyncio.StreamReaderProtocol(reader)
     tunnel, _ = await loop.connect_accepted_socket(

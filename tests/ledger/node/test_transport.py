@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -335,6 +336,9 @@ def test_every_address_of_both_families_is_listened_at_and_named_as_it_can_be_di
             assert out.at == (host, port)
             assert out.address == (f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
             assert (back.at[0], back.listens, out.listens) == (host, 0, port)
+            for each in (out, back):
+                taken = each.writer.get_extra_info("socket")
+                assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), "a vote waits for no acknowledgment"
             out.close()
             back.close()
         await b.transport.close()
