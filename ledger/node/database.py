@@ -289,6 +289,7 @@ class Database:
 
 def failed(path: Path, error: BaseException) -> EnergoError:
     """Our error for SQLite's: the disk's fault, or the file's."""
+    assert not isinstance(error, sqlite3.ProgrammingError), f"{path}: {error}"
     name = str(getattr(error, "sqlite_errorname", "")).removeprefix("SQLITE_")
     if name.startswith(_OF_THE_DISK) and not name.startswith(_OF_THE_FILE):
         if name == "FULL":

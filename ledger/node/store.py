@@ -70,11 +70,16 @@ CREATE TABLE block (
     height INTEGER PRIMARY KEY, seal INTEGER NOT NULL, marks INTEGER NOT NULL, slot_at INTEGER NOT NULL, trade_at INTEGER NOT NULL,
     reading_at INTEGER NOT NULL, header BLOB NOT NULL, certificate BLOB, body BLOB, events BLOB
 );
+CREATE TABLE pruned (
+    height INTEGER PRIMARY KEY, seal INTEGER NOT NULL, marks INTEGER NOT NULL, slot_at INTEGER NOT NULL, trade_at INTEGER NOT NULL,
+    reading_at INTEGER NOT NULL, header BLOB NOT NULL, certificate BLOB
+);
 CREATE TABLE state_row (key BLOB PRIMARY KEY, row BLOB NOT NULL) WITHOUT ROWID;
 {found.SCHEMA}
 """
 _ROW: Final = "height, seal, marks, slot_at, trade_at, reading_at, header, certificate"
 _INSERT: Final = "INSERT OR REPLACE INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_PRUNED: Final = "INSERT OR REPLACE INTO pruned VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 SLOT, TRADE, READING = range(3)  # what `marks` and the places before say
 
 
@@ -210,8 +215,8 @@ class Store:
             self._lines = _Lines(*codec.want(codec.decode(self.meta("lines") or b"", bytes_max=64), int, int, int))
         except DecodeError as error:
             raise self._broken(str(error)) from None
-        last = self._database.one("SELECT max(height) FROM block")
-        self._height = wants_int(last[0]) if last is not None and last[0] is not None else 0
+        lasts = [self._database.one(f"SELECT max(height) FROM {table}")[0] for table in ("block", "pruned")]
+        self._height = max(0 if last is None else wants_int(last) for last in lasts)
         scrubbed = self.meta("scrubbed")
         self._scrubbed = 0 if scrubbed is None else int.from_bytes(scrubbed, "big")
 
@@ -403,8 +408,8 @@ class Store:
         return self._columns(height, "NULL")[0]
 
     def _columns(self, height: int, more: str) -> tuple[_Row, tuple[object, ...]]:
-        values = self._database.one(f"SELECT {_ROW}, {more} FROM block WHERE height = ?", height)
-        return self._checked(height, values)
+        table, more = ("pruned", "NULL, NULL") if height <= self._lines.bodies else ("block", more)
+        return self._checked(height, self._database.one(f"SELECT {_ROW}, {more} FROM {table} WHERE height = ?", height))
 
     def _checked(self, height: int, values: tuple[object, ...] | None) -> tuple[_Row, tuple[object, ...]]:
         if values is None:
@@ -437,7 +442,7 @@ class Store:
 
     def _events_at(self, height: int) -> list[Event] | None:
         """None where they are pruned or lost."""
-        if not self._has(height) or height <= self._lines.events:
+        if not self._has(height) or height <= max(self._lines.events, self._lines.bodies):
             return None
         row, (raw,) = self._columns(height, "events")
         try:
@@ -664,6 +669,12 @@ class Store:
             return False
         if expected is None or block.hash != expected:
             return False
+        if height <= self._lines.bodies:
+            pruned = _Row((True,) * 3, (height - 1,) * 3, block.header, codec.encode(tuple(block.header)), certificate)
+            with self._database.transaction():
+                self._database.run(_INSERT_PRUNED, *pruned.values())
+            self._damaged.pop(height, None)
+            return True
         values = self._database.one(f"SELECT {_ROW}, events FROM block WHERE height = ?", height)
         marks, before, events = (True, True, True), (height - 1,) * 3, b""
         if values is not None:
@@ -722,7 +733,7 @@ class Store:
                 parent = sha256(row.raw_header)
                 if height > self._lines.bodies:
                     self._body(row, body)
-                if height > self._lines.events:
+                if height > max(self._lines.events, self._lines.bodies):
                     _events_of(row, events)
             except DamagedRow:
                 parent = None
@@ -756,9 +767,12 @@ class Store:
             self._database.run(
                 "UPDATE block SET events = NULL WHERE height > ? AND height <= ?", self._lines.events, events
             )
-            self._database.run(
-                "UPDATE block SET body = NULL WHERE height > ? AND height <= ?", self._lines.bodies, bodies
-            )
+            # rows of their own for headers: what shrinks in place would keep its pages
+            rows = [
+                self._row_at(height)._replace(certificate=None) for height in range(self._lines.bodies + 1, bodies + 1)
+            ]
+            self._database.many(_INSERT_PRUNED, [row.values() for row in rows])
+            self._database.run("DELETE FROM block WHERE height <= ?", bodies)
             self._found.drop(bodies)
             self._set_meta("lines", codec.encode(tuple(lines)))
         self._lines = lines
@@ -812,10 +826,10 @@ class Store:
         row = _Row((False,) * 3, (0, 0, 0), manifest.header, codec.encode(tuple(manifest.header)), certificate)
         lines = _Lines(manifest.height, manifest.height, manifest.height)
         with self._database.transaction():
-            for table in ("block", "found", "state_row"):
+            for table in ("block", "pruned", "found", "state_row"):
                 self._database.run(f"DELETE FROM {table}")
             self._database.many("INSERT INTO state_row VALUES (?, ?)", rows)
-            self._database.run(_INSERT, *row.values(), None, None)
+            self._database.run(_INSERT_PRUNED, *row.values())
             self._set_meta("peaks", codec.encode(manifest.peaks))
             self._set_meta("lines", codec.encode(tuple(lines)))
         self._lines, self._height, self._opened, self._found_ready = lines, manifest.height, None, False

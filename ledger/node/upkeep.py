@@ -1,0 +1,93 @@
+"""What a node does for its disk beside its work: looks at a part of the ledger each hour, prunes in small steps, keeps snapshots.
+
+Each step takes milliseconds and runs between the node's other events, so that only one thing writes at any time. Damaged blocks
+stay in `Store.damaged` until neighbors have given them; damage of anything else ends the node, and its next start sets the
+file aside. `Ballast` is a file that only takes room: when a disk is full it is let go, so that there is room to end in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from ledger.base.errors import DiskFailed
+
+from .store import Store
+
+SCRUB_S: Final = 3_600.0
+PRUNE_S: Final = 60.0  # a step of 64 blocks a minute is a hundred times what a street makes
+PRUNE_MORE_S: Final = 0.5  # while there is more to do, as after a change of what is kept
+SNAPSHOT_BLOCKS: Final = 10_000
+BALLAST_NAME: Final = "ballast"
+
+
+async def keep_up(store: Store, note: Callable[[str], None], proof: Callable[[], bytes | None]) -> None:
+    """Until canceled. `proof` gives what says that the last block is final, for snapshots. Raises `DamagedStore`, `DiskFailed`."""
+    loop = asyncio.get_running_loop()
+    scrub_at, snapshot_at = loop.time() + SCRUB_S, store.height() + SNAPSHOT_BLOCKS
+    known: set[int] = set()
+    while True:
+        more = store.prune()
+        if loop.time() >= scrub_at:
+            store.scrub()
+            scrub_at = loop.time() + SCRUB_S
+        fresh = set(store.damaged()) - known
+        known = set(store.damaged())
+        if fresh:
+            note(f"{len(fresh)} blocks on disk are damaged, the newest {max(fresh)}; they are fetched from neighbors")
+        if store.height() >= snapshot_at:
+            said = proof()
+            if said is not None:
+                store.write_snapshot(said)
+                snapshot_at = store.height() + SNAPSHOT_BLOCKS
+        await asyncio.sleep(PRUNE_MORE_S if more else PRUNE_S)
+
+
+class Ballast:
+    """Room on the card that is held for the day on which it is full; of 0 bytes: none."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.path, self.size = folder / BALLAST_NAME, size
+
+    def hold(self) -> bool:
+        """Take the room, if there is enough beside it; whether it is held. Raises nothing: a full disk is met elsewhere."""
+        try:
+            if not self.size:
+                self.path.unlink(missing_ok=True)
+                return False
+            if self.path.exists() and self.path.stat().st_size == self.size:
+                return True
+            room = os.statvfs(self.path.parent)
+            if room.f_bavail * room.f_frsize < 2 * self.size:
+                return False
+            with self.path.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, self.size)
+        except OSError:
+            self.free()
+            return False
+        return True
+
+    def free(self) -> bool:
+        """Give the room back; whether there was any."""
+        try:
+            self.path.unlink()
+        except OSError:
+            return False
+        return True
+
+
+def await_room(folder: Path, bytes_wanted: int) -> None:
+    """Raises `DiskFailed` while a card has less room than what a start writes: the service is started again until it has."""
+    try:
+        room = os.statvfs(folder)
+    except OSError as error:
+        raise DiskFailed(f"{folder}: cannot be looked at ({error.strerror}); check the card") from None
+    free = room.f_bavail * room.f_frsize
+    if free < bytes_wanted:
+        raise DiskFailed(
+            f"{folder}: only {free // 1024} KiB are free and {bytes_wanted // 1024} are needed; free space, "
+            "the node goes on by itself"
+        )
