@@ -85,6 +85,7 @@ class Machine:
         self._entered_ms = now.mono_ms
         self._nullified_in_a_row = 0
         self._nonempty_notarized_ms = now.mono_ms - 3_600_000
+        self._nonempty_at = (0, 0)  # epoch and view of that block
         self._retransmit_ms = now.mono_ms
         self._retransmit_after = self.timeout_ms * 2
         self.effects = Effects() if effects is None else effects
@@ -440,6 +441,7 @@ class Machine:
         """The executed block of a certificate; asks for a body that is missing, says what is invalid."""
         known = self.chain.get(block_hash)
         if known is not None:
+            self._note_nonempty(known, now)
             return known
         match self.bodies.execute(block_hash):
             case Missing(missing):
@@ -449,10 +451,15 @@ class Machine:
             case Rejected(block, why):
                 self._say_rejected(block, why)
             case Executed() as executed:
-                if executed.block is not None and executed.block.transactions:
-                    self._nonempty_notarized_ms = now.mono_ms
+                self._note_nonempty(executed, now)
                 return executed
         return None
+
+    def _note_nonempty(self, executed: Executed, now: Now) -> None:
+        """From the first certificate of a block with transactions on, the intervals of R2 run."""
+        at = (executed.header.epoch, executed.header.view)
+        if executed.block is not None and executed.block.transactions and at > self._nonempty_at:
+            self._nonempty_at, self._nonempty_notarized_ms = at, now.mono_ms
 
     def _say_rejected(self, block: Block, why: str) -> None:
         self.effects.notes.append(f"block {block.hash.hex()[:16]} of view {block.view} is invalid: {why}")
