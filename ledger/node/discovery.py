@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import ifaddr
+import zeroconf
 from zeroconf import InterfaceChoice, IPVersion, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
@@ -204,7 +205,11 @@ class Discovery:
             )
             await self._zeroconf.async_register_service(info, cooperating_responders=True)
             self._browser = AsyncServiceBrowser(self._zeroconf.zeroconf, SERVICE, handlers=[self._changed])
-        except (OSError, RuntimeError) as error:  # the latter: no interface has an address of the family
+        except (
+            OSError,
+            RuntimeError,
+            zeroconf.Error,
+        ) as error:  # the second: no interface has an address of the family
             words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             self._note(f"no multicast on this machine ({words}); neighbors are found by [network] peers only")
             await self._take_back()
@@ -217,10 +222,13 @@ class Discovery:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _resolve(self, zeroconf: Zeroconf, service_type: str, name: str) -> None:
-        info = AsyncServiceInfo(service_type, name)
-        if not await info.async_request(zeroconf, RESOLVE_MS):
-            return
+    async def _resolve(self, carrier: Zeroconf, service_type: str, name: str) -> None:
+        try:
+            info = AsyncServiceInfo(service_type, name)
+            if not await info.async_request(carrier, RESOLVE_MS):
+                return
+        except zeroconf.Error:
+            return  # a name that is none, or the announcement is being taken back
         try:
             nonce = bytes.fromhex((info.properties.get(b"n") or b"").decode())
             tag = bytes.fromhex((info.properties.get(b"t") or b"").decode())

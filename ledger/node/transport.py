@@ -284,7 +284,7 @@ class Transport:
                 reader, writer = await asyncio.open_connection(
                     host, port, ssl=self._client_context, server_hostname="", ssl_handshake_timeout=HANDSHAKE_S
                 )
-        except (OSError, TimeoutError, ssl.SSLError) as error:
+        except (OSError, TimeoutError, UnicodeError) as error:  # the last: a host of the configuration that is no name
             raise LinkFailed(f"{where} does not answer: {_words(error)}") from None
         try:
             async with asyncio.timeout(HANDSHAKE_S):

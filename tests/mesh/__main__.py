@@ -14,41 +14,53 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from ledger.base.errors import EnergoError
+
 from . import lan
 from .scenarios import SCENARIOS, Scenario
-from .street import UNAVAILABLE, Failed, Street
+from .street import Failed, Street
 
 HOMES_MIN: Final = 4
 CANNOT: Final = 3
 STOPPED: Final = 130  # as a shell says it
 
 
-def judge(street: Street, scenario: Scenario) -> dict[str, Any]:
-    """Do one scenario and look at what is left: a row of the table."""
+def _row(name: str, done: str, street: Street, act: Callable[[], str]) -> dict[str, Any]:
     begin, before = time.monotonic(), len(street.told.final)
-    seen = ""
     try:
-        seen = scenario.act(street)
-        for home in street.homes:
-            home.revive()
-        street.until_linked()
-        agreed = street.until_same()
-        street.judge()
-        seen += f"; same state after {agreed:.1f} s"
-        held = True
-    except (Failed, lan.Cannot, OSError, *UNAVAILABLE) as error:
+        seen, held = act(), True
+    except (Failed, lan.Cannot, OSError, EnergoError) as error:
         seen, held = f"{type(error).__name__}: {error}", False
-    return {
-        "scenario": scenario.name,
-        "done": scenario.what,
-        "held": held,
-        "seen": seen,
-        "final": len(street.told.final) - before,
-        "seconds": round(time.monotonic() - begin, 1),
-    }
+    final, seconds = len(street.told.final) - before, round(time.monotonic() - begin, 1)
+    return {"scenario": name, "done": done, "held": held, "seen": seen, "final": final, "seconds": seconds}
+
+
+def _start(street: Street) -> str:
+    street.start()
+    street.until_linked()
+    street.begin()
+    return f"every slot closed at height {street.homes[0].status()['height']}"
+
+
+def _mistreat(street: Street, scenario: Scenario) -> str:
+    """One scenario, and a look at what is left."""
+    seen = scenario.act(street)
+    for home in street.homes:
+        home.revive()
+    street.until_linked()
+    agreed = street.until_same()
+    street.judge()
+    return f"{seen}; same state after {agreed:.1f} s"
+
+
+def _verify(street: Street) -> str:
+    street.kill()
+    return street.verify()
 
 
 def show(row: dict[str, Any]) -> None:
@@ -63,22 +75,17 @@ def play(options: argparse.Namespace) -> int:
     """The scenarios, inside."""
     wanted = [each for each in SCENARIOS if not options.only or any(only in each.name for only in options.only)]
     street = Street(lan.Lan(options.homes), options.inside, options.homes)
-    rows = []
+    steps = [("start", "all homes at once", partial(_start, street))]
+    steps += [(each.name, each.what, partial(_mistreat, street, each)) for each in wanted]
+    steps.append(("verify", "every home's files, with all processes ended", partial(_verify, street)))
+    rows: list[dict[str, Any]] = []
     try:
-        street.start()
-        street.until_linked()
-        street.begin()
-        for scenario in wanted:
-            rows.append(judge(street, scenario))
+        for name, done, act in steps:
+            rows.append(_row(name, done, street, act))
             if not options.json:
                 show(rows[-1])
             if not rows[-1]["held"]:
                 break  # what comes after a street that is not well says nothing
-    except (Failed, *UNAVAILABLE) as error:
-        rows.append({"scenario": "start", "done": "start all homes", "held": False, "seen": str(error), "final": 0,
-                     "seconds": 0.0})  # fmt: skip
-        if not options.json:
-            show(rows[-1])
     finally:
         street.kill()
     held = all(row["held"] for row in rows)
@@ -86,7 +93,7 @@ def play(options: argparse.Namespace) -> int:
         print(json.dumps({"homes": options.homes, "cores": street.cores(), "held": held, "rows": rows}, indent=2))
     else:
         final = len(street.told.final)
-        print(f"{options.homes} homes, {len(rows)} of {len(SCENARIOS)} scenarios, {final} transfers reported final: "
+        print(f"{options.homes} homes, {len(wanted)} of {len(SCENARIOS)} scenarios, {final} transfers reported final: "
               f"{'none lost, all states equal' if held else 'FAILED'}")  # fmt: skip
     return 0 if held else 1
 

@@ -8,6 +8,7 @@ another bridge (nobody is told: carriers stay), and frames lost at random (a cla
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -155,6 +156,18 @@ class Lan:
                 run("tc", "-n", SWITCH, "filter", "add", "dev", f"p{home}", "egress",
                     "bpf", "da", "bytecode", loss_program(percent))  # fmt: skip
 
+    def lost(self) -> tuple[int, int]:
+        """(frames to homes that were lost by `lose` so far, frames to homes so far)."""
+        lost = sent = 0
+        for home in self.homes:
+            said = run("tc", "-s", "-n", SWITCH, "qdisc", "show", "dev", f"p{home}", "clsact")
+            counted = re.search(r"(\d+) pkt \(dropped (\d+)", said)
+            if counted is None:
+                raise Cannot(f"tc counts no frames: {said.strip()}")
+            sent += int(counted[1])
+            lost += int(counted[2])
+        return lost, sent
+
 
 def _trial() -> None:
     lan = Lan(1)
@@ -165,6 +178,7 @@ def _trial() -> None:
     folder.mkdir()
     run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder))
     lan.lose(0)
+    lan.lost()
 
 
 if __name__ == "__main__":

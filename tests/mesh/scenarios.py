@@ -109,13 +109,18 @@ def halves(street: Street) -> str:
 
 def loss(street: Street) -> str:
     """30 of 100 frames to every home are lost."""
+    lost_before, sent_before = street.lan.lost()
     street.lan.lose(LOSS_PERCENT)
     try:
         with street.load():
             seconds = street.until_final(20, 240)
     finally:
         street.lan.lose(0)
-    return f"20 final in {seconds:.1f} s"
+    lost, sent = street.lan.lost()
+    percent = 100 * (lost - lost_before) / max(1, sent - sent_before)
+    if not LOSS_PERCENT - 10 < percent < LOSS_PERCENT + 10:
+        raise Failed(f"{percent:.0f} % of {sent - sent_before} frames were lost: the LAN did not do what it was told")
+    return f"20 final in {seconds:.1f} s; {lost - lost_before} of {sent - sent_before} frames lost"
 
 
 def kill_loop(street: Street) -> str:

@@ -7,13 +7,12 @@ after whatever was done to the street.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +23,9 @@ from ledger.base.files import load_genesis, write_private
 from ledger.base.intents import Transfer
 from ledger.base.units import parse_money
 from ledger.client import NodeClient, WalletClient
+from ledger.node.verify import verify
 from tests.ledger.genesis_text import genesis_toml
-from tests.ledger.streets import seed_of
+from tests.ledger.streets import MATCHERS, seed_of
 
 from .lan import Lan
 
@@ -289,12 +289,15 @@ class Street:
             if words:
                 raise Failed(words)
 
-    def keep_logs(self, folder: Path) -> None:
-        """Copy what every process said to a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for log in self.folder.glob("*.log"):
-            with suppress(OSError):
-                shutil.copy(log, folder)
+    def verify(self) -> str:
+        """Replay what every home has on its disk, with all processes ended. Raises `Failed`."""
+        heights = []
+        for home in self.homes:
+            found = verify(home.folder / "node", load_genesis(home.folder / "genesis.toml"), MATCHERS)
+            if not found["ok"]:
+                raise Failed(f"{home.name}'s ledger does not verify: {found['first_bad']}")
+            heights.append(found["height"])
+        return f"replayed up to heights {', '.join(map(str, heights))}"
 
     @staticmethod
     def cores() -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 import ifaddr
 import pytest
+import zeroconf
 from zeroconf import InterfaceChoice, ServiceStateChange
 
 from ledger.node import discovery
@@ -221,6 +222,28 @@ def test_without_a_network_it_waits_for_one(multicast: type[Multicast], monkeypa
         await found.close()
 
     asyncio.run(scene())
+
+
+@pytest.mark.parametrize("error", [zeroconf.NonUniqueNameException, zeroconf.EventLoopBlocked])
+def test_whatever_multicast_fails_with_is_a_note_and_no_end(
+    multicast: type[Multicast], monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    async def refuse(self: Multicast, info: object, **wanted: object) -> None:
+        raise error("somebody has this name")
+
+    monkeypatch.setattr(multicast, "async_register_service", refuse)
+    notes: list[str] = []
+    assert asyncio.run(made([], notes).start("::", 4_711)) is False
+    assert len(notes) == 1
+    assert multicast.made[0].closed
+
+
+def test_a_name_that_is_none_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*wanted: object) -> None:
+        raise zeroconf.BadTypeInNameException
+
+    monkeypatch.setattr(discovery, "AsyncServiceInfo", refuse)
+    asyncio.run(made([], [])._resolve(None, "", ""))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

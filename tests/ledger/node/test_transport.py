@@ -207,6 +207,13 @@ def test_noise_and_slow_strangers_cost_no_more_than_the_introduction(monkeypatch
     run(scene)
 
 
+@pytest.mark.parametrize("host", ["a" * 70, "..", "no such host"])
+def test_a_host_that_is_no_name_is_a_failed_link(host: str) -> None:
+    a = End("a", members("a", "b"))
+    with pytest.raises(LinkFailed, match="does not answer"):
+        asyncio.run(a.transport.dial(host, 4_711))
+
+
 def test_a_port_in_use_is_a_clear_error() -> None:
     async def scene() -> None:
         a, b = End("a", members("a", "b")), End("b", members("a", "b"))
