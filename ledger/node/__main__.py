@@ -8,9 +8,9 @@ import signal
 import sys
 from ipaddress import ip_address
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
-from ledger.base.errors import ConfigError, EnergoError
+from ledger.base.errors import ConfigError, DiskFailed, EnergoError
 from ledger.base.files import FolderLock, load_genesis, load_toml
 
 from .api import Api
@@ -19,6 +19,12 @@ from .links import Network
 from .log import Log
 from .loop import Node, Settings, ask_keys
 from .recovery import open_sound
+from .store import Retention
+from .upkeep import Ballast, await_room
+
+ROOM_BYTES: Final = (
+    8 * 1024 * 1024
+)  # a start writes a log of up to 4 MiB into the ledger, and goes on with two journals
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -39,6 +45,7 @@ def load_settings(config: Path) -> Settings:
         top.table("network"),
         top.table("clock", optional=True),
     )
+    kept = top.table("storage", optional=True)
     name, admitted = node.name_of("name"), node.take("admitted", bool, False)
     peers: list[tuple[str, int]] = []
     for text in network.texts("peers"):
@@ -69,8 +76,10 @@ def load_settings(config: Path) -> Settings:
             cache=data / "peers.json",
         ),
         clock_trusted=times.take("trusted", bool, False),
+        retention=Retention(kept.integer("body_days", 1, 36_500, 400), kept.integer("event_days", 1, 36_500, 30)),
+        ballast_bytes=kept.integer("ballast_mib", 0, 1_024, 0) << 20,
     )
-    for table in (node, served, wallet, network, times, top):
+    for table in (node, served, wallet, network, times, kept, top):
         table.done()
     if not admitted and all(home.name != name for home in settings.genesis.homes):
         raise ConfigError(
@@ -81,6 +90,7 @@ def load_settings(config: Path) -> Settings:
 
 async def _run(settings: Settings, log: Log) -> None:
     loop = asyncio.get_running_loop()
+    ballast = Ballast(settings.data, settings.ballast_bytes)
     asking = asyncio.create_task(ask_keys(settings.wallet, log.note))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asking.cancel)
@@ -91,11 +101,21 @@ async def _run(settings: Settings, log: Log) -> None:
     home = next((home for home in settings.genesis.homes if home.name == settings.name), None)
     if home is not None and home.owner_key != keys[0]:
         raise ConfigError(f"the wallet at {settings.wallet} is not that of {settings.name}; its owner's key is another")
-    store = open_sound(settings.data, settings.genesis, note=log.note)
-    node = Node(settings, store, Journal(settings.data, log.note), log, keys)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, node.stop)
     try:
+        await _live(settings, log, keys, ballast)
+    except DiskFailed:
+        ballast.free()  # so that the next start finds room to go on with
+        raise
+
+
+async def _live(settings: Settings, log: Log, keys: tuple[bytes, bytes, bytes], ballast: Ballast) -> None:
+    await_room(settings.data, ROOM_BYTES)
+    store = open_sound(settings.data, settings.genesis, note=log.note, retention=settings.retention)
+    try:
+        node = Node(settings, store, Journal(settings.data, log.note), log, keys)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, node.stop)
+        ballast.hold()
         await node.run(lambda running: Api(running, settings.operators, settings.view))
     finally:
         store.close()

@@ -36,7 +36,8 @@ from .journal import Journal
 from .links import Events, Links, Network
 from .log import Log
 from .signer import Signer
-from .store import Store
+from .store import KEPT, Retention, Store
+from .upkeep import keep_up
 
 MATCHERS: Final = Matchers(matcher_c.clear_arrays, matcher_c.OrderBook)
 FINALITY_SAMPLES: Final = 1_000
@@ -57,6 +58,8 @@ class Settings:
     wallet: Path
     network: Network
     clock_trusted: bool
+    retention: Retention = KEPT
+    ballast_bytes: int = 0
 
 
 class Served(Protocol):
@@ -223,6 +226,7 @@ class Node:
         self._spawn(self._pump())
         self._spawn(self._tick())
         self._spawn(self._watchdog())
+        self._spawn(keep_up(self.store, self.log.note, lambda: None))
         self.log.note(f"ready on port {port}, height {self.core.chain.final.header.height}, {version_words()}")
         sdnotify.SystemdNotifier().notify("READY=1")
         await self._stop.wait()

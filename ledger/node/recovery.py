@@ -16,7 +16,7 @@ from ledger.base.genesis import Genesis
 
 from .database import MACHINE, DamagedStore, Opener
 from .snapshots import Snapshots
-from .store import FILE_NAME, Retention, Store
+from .store import FILE_NAME, KEPT, Retention, Store
 
 ASIDE: Final = "ledger.damaged-"
 ASIDE_KEPT: Final = 2  # each may be as large as the ledger
@@ -28,7 +28,7 @@ def open_sound(
     genesis: Genesis,
     *,
     note: Callable[[str], None],
-    retention: Retention = Retention(),  # noqa: B008 - it never changes
+    retention: Retention = KEPT,
     opener: Opener = MACHINE,
 ) -> Store:
     """A store that has been checked. Raises `DiskFailed`, and `ConfigError` for the file of another street or version."""

@@ -46,7 +46,7 @@ from .database import (
 )
 from .snapshots import Snapshots
 
-__all__ = ["DamagedRow", "DamagedStore", "ReadingRow", "Retention", "Store", "decode_events"]
+__all__ = ["KEPT", "DamagedRow", "DamagedStore", "ReadingRow", "Retention", "Store", "decode_events"]
 
 SCHEMA_VERSION: Final = 2
 FILE_NAME: Final = "ledger.sqlite"
@@ -101,6 +101,9 @@ class Retention(NamedTuple):
 
     body_days: int = 400
     event_days: int = 30
+
+
+KEPT: Final = Retention()
 
 
 class _Row(NamedTuple):
@@ -174,7 +177,7 @@ class Store:
         genesis: Genesis,
         *,
         read_only: bool = False,
-        retention: Retention = Retention(),  # noqa: B008 - it never changes
+        retention: Retention = KEPT,
         opener: Opener = MACHINE,
     ) -> Store:
         """The store of a data folder, made from the genesis if it is new.
