@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from energo_simulator.world import SCENARIOS
+from energo_simulator.faults import SCENARIOS
 from energoctl.main import energoctl
 from firmware.panel.__main__ import load_config
 

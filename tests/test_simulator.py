@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from energo_simulator.faults import SCENARIOS
 from energo_simulator.runs import replay_command, run_seeds
-from energo_simulator.world import SCENARIOS
 
 SEEDS = 100
 

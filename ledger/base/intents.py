@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Final
 
 from . import codec
@@ -454,6 +455,7 @@ class Envelope:
         )
 
 
+@lru_cache(maxsize=2_048)  # taken in, proposed, executed and stored: the same bytes each time; some 2 MB
 def decode_transaction(raw: bytes) -> Envelope:
     """The transaction in canonical bytes from outside. Raises `DecodeError` and nothing else."""
     version, prefix, kind, sender, nonce, valid_until, body, signature = want(

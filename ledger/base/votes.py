@@ -34,6 +34,8 @@ class Kind(IntEnum):
     FINALIZE = 3  # I saw it notarized and did not nullify
 
 
+KINDS: Final = frozenset(int(kind) for kind in Kind)  # membership only
+_KIND_OF: Final = {int(kind): kind for kind in Kind}
 _VOTE: Final = struct.Struct(">BIQ32sQB")
 VOTE_BYTES: Final = _VOTE.size + SIGNATURE_BYTES
 CERTIFICATE_BYTES_MAX: Final = 4_096  # 31 signatures, times and a header
@@ -74,13 +76,13 @@ def decode_vote(raw: bytes) -> Vote:
     if len(raw) != VOTE_BYTES:
         raise DecodeError(f"a vote has {VOTE_BYTES} bytes, not {len(raw)}")
     kind, epoch, view, block_hash, time_ms, signer = _VOTE.unpack_from(raw)
-    if kind not in tuple(Kind):
+    if kind not in KINDS:
         raise DecodeError(f"no vote has kind {kind}")
     in_range(view, 1, AMOUNT_MAX, "view")
     in_range(time_ms, 0, TIME_MAX_MS, "vote's time")
     if kind == Kind.NULLIFY and (block_hash != ZERO_HASH or time_ms):
         raise DecodeError("a NULLIFY names no block and no time")
-    return Vote(Kind(kind), epoch, view, block_hash, time_ms, signer, raw[_VOTE.size :])
+    return Vote(_KIND_OF[kind], epoch, view, block_hash, time_ms, signer, raw[_VOTE.size :])
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def decode_certificate(raw: bytes) -> Certificate:
     kind, epoch, view, block_hash, bitmap, times, signatures = want(
         codec.decode(raw, bytes_max=CERTIFICATE_BYTES_MAX), int, int, int, bytes, int, list, bytes
     )
-    if kind not in tuple(Kind):
+    if kind not in KINDS:
         raise DecodeError(f"no certificate has kind {kind}")
     in_range(epoch, 0, 2**32 - 1, "epoch")
     in_range(view, 1, AMOUNT_MAX, "view")
@@ -205,9 +207,9 @@ def decode_certificate(raw: bytes) -> Certificate:
     if len(times) != len(signers) or len(signatures) != SIGNATURE_BYTES * len(signers):
         raise DecodeError("signers, times and signatures are not equally many")
     parts = tuple(signatures[i : i + SIGNATURE_BYTES] for i in range(0, len(signatures), SIGNATURE_BYTES))
-    certificate = Certificate(Kind(kind), epoch, view, block_hash, signers, tuple(times), parts)
-    for vote in certificate.votes():
-        decode_vote(encode_vote(vote))
+    certificate = Certificate(_KIND_OF[kind], epoch, view, block_hash, signers, tuple(times), parts)
+    if kind == Kind.NULLIFY and (block_hash != ZERO_HASH or any(times)):
+        raise DecodeError("a NULLIFY names no block and no time")
     return certificate
 
 

@@ -25,12 +25,14 @@ from ledger.base.votes import (
 from ledger.simplex.messages import (
     BodyRequest,
     CertificateRequest,
+    CloneSeen,
     Echo,
     Message,
     Proposal,
     Status,
     decode_body_request,
     decode_certificate_request,
+    decode_clone_seen,
     decode_echo,
     decode_proposal,
     decode_status,
@@ -43,7 +45,6 @@ from .flood import HAVE_IDS_MAX, Have, Transaction, Want
 from .sync import Range, RangeRequest, decode_range, decode_range_request
 
 LENGTH_BYTES: Final = 4
-BOOT_ID_BYTES: Final = 8
 
 AnyMessage = Message | Transaction | Have | Want | RangeRequest | Range
 
@@ -56,6 +57,7 @@ BODY_REQUEST: Final = 15
 BODY: Final = 16
 EVIDENCE: Final = 17
 ECHO: Final = 18
+CLONE_SEEN: Final = 19
 RANGE_REQUEST: Final = 20
 RANGE: Final = 21
 TRANSACTION: Final = 30
@@ -63,11 +65,11 @@ HAVE: Final = 31
 WANT: Final = 32
 
 
-def encode(message: AnyMessage, boot_id: bytes) -> bytes:
-    """A whole frame. The boot id goes with votes only: two of one key at once betray a cloned card."""
+def encode(message: AnyMessage) -> bytes:
+    """A whole frame."""
     match message:
         case Vote():
-            kind, payload = VOTE, boot_id + encode_vote(message)
+            kind, payload = VOTE, encode_vote(message)
         case Certificate():
             kind, payload = CERTIFICATE, message.encoded
         case Proposal():
@@ -82,6 +84,8 @@ def encode(message: AnyMessage, boot_id: bytes) -> bytes:
             kind, payload = EVIDENCE, codec.encode(message.item())
         case Echo():
             kind, payload = ECHO, encode_echo(message)
+        case CloneSeen():
+            kind, payload = CLONE_SEEN, codec.encode(message.boot_ids)
         case BodyRequest():
             kind, payload = BODY_REQUEST, codec.encode(tuple(message))
         case RangeRequest():
@@ -98,10 +102,6 @@ def encode(message: AnyMessage, boot_id: bytes) -> bytes:
     return (len(payload) + 1).to_bytes(LENGTH_BYTES, "big") + bytes((kind,)) + payload
 
 
-def _vote(raw: bytes) -> Vote:
-    return decode_vote(raw[BOOT_ID_BYTES:])
-
-
 def _transaction(raw: bytes) -> Transaction:
     if not 0 < len(raw) <= TRANSACTION_BYTES_MAX:
         raise DecodeError(f"a transaction of {len(raw)} bytes")
@@ -115,7 +115,7 @@ def _short_ids(raw: bytes) -> tuple[bytes, ...]:
 
 
 _DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
-    VOTE: _vote,
+    VOTE: decode_vote,
     CERTIFICATE: decode_certificate,
     PROPOSAL: decode_proposal,
     STATUS: decode_status,
@@ -124,6 +124,7 @@ _DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
     BODY: decode_block,
     EVIDENCE: lambda raw: decode_evidence(codec.decode(raw, bytes_max=EVIDENCE_BYTES_MAX)),
     ECHO: decode_echo,
+    CLONE_SEEN: decode_clone_seen,
     RANGE_REQUEST: decode_range_request,
     RANGE: decode_range,
     TRANSACTION: _transaction,

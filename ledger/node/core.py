@@ -20,7 +20,7 @@ from ledger.gossip.frames import AnyMessage
 from ledger.gossip.sync import Range, RangeRequest, check_range
 from ledger.simplex.effects import Committed, Effects, Now, ReadyToSign, ToSign
 from ledger.simplex.machine import Machine
-from ledger.simplex.messages import BodyRequest, CertificateRequest, Echo, Proposal, Status
+from ledger.simplex.messages import BOOT_ID_BYTES, BodyRequest, CertificateRequest, CloneSeen, Echo, Proposal, Status
 from ledger.state.blocks import Block
 from ledger.state.chain import Chain
 from ledger.state.mempool import Mempool
@@ -50,13 +50,16 @@ class Work:
 
     records: list[bytes] = field(default_factory=list)
     own_votes: list[Vote] = field(default_factory=list)
+    cloned: bool = False  # another card with this key is on: the wallet is told
     to_sign: list[ToSign] = field(default_factory=list)
     sends: list[tuple[int | None, AnyMessage]] = field(default_factory=list)
     commits: list[Committed] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.records or self.own_votes or self.to_sign or self.sends or self.commits or self.notes)
+        return bool(
+            self.records or self.own_votes or self.cloned or self.to_sign or self.sends or self.commits or self.notes
+        )
 
 
 class Core:
@@ -72,9 +75,14 @@ class Core:
         node_key: bytes,
         final_certificate: Certificate | None,
         now: Now,
+        boot_id: bytes = bytes(BOOT_ID_BYTES),
         scheme: Scheme = ED25519,
     ) -> None:
         self.genesis, self.archive, self.node_key, self._scheme = genesis, archive, node_key, scheme
+        self._boot_id = boot_id
+        self._boots: dict[int, tuple[bytes, ...]] = {}  # of each peer, the last two
+        self._saw_clone: set[int] = set()  # peers that say that they see this key twice; counted only
+        self._cloned = False
         self.context = Context(genesis, matchers, scheme)
         self.chain = Chain(self.context, final)
         self.mempool = Mempool(self.context)
@@ -82,6 +90,7 @@ class Core:
         self.silent = False  # this key signs nothing any more
         self._effects = Effects()
         self._linked: list[int] = []
+        self._word: ReadyToSign | None = None  # the last that was asked for
         self._ready_due_ms = now.mono_ms
         self.machine = self._machine(final_certificate, now, fresh=True)
         self.peer_status: dict[int, Status] = {}
@@ -119,6 +128,7 @@ class Core:
             effects=self._effects,
             evidence=None if before is None else before.evidence,
             clock_agrees=before is None or before.time.agrees,
+            boot_id=self._boot_id,
             fresh=fresh,
             recovery=recovery,
         )
@@ -159,9 +169,32 @@ class Core:
             self._notes.append(f"this node stops voting: {why}")
         self.machine.silence()
 
+    def _note_boot(self, peer: int, boot_id: bytes) -> None:
+        """Two starts of one key that speak in turn are two cards; one that follows the other is a restart."""
+        boots = self._boots.get(peer, ())
+        if boot_id in boots[1:]:
+            return  # the present one
+        if boot_id in boots:
+            self._sends.append((peer, CloneSeen((boots[0], boots[1]))))
+            self._notes.append(f"two cards speak with the key of {self.directory.name_of(peer)}; both are told to stop")
+        self._boots[peer] = (*boots[-1:], boot_id) if boots else (boot_id, boot_id)
+
+    def _on_clone_seen(self, peer: int, message: CloneSeen) -> None:
+        """More members than may lie say that another card with this key is on."""
+        if self._boot_id not in message.boot_ids or self.seat_of(peer) is None:
+            return
+        self._saw_clone.add(peer)
+        if len(self._saw_clone) > self.machine.committee.faulty_max:
+            self.stop_clone()
+
+    def stop_clone(self) -> None:
+        """Another card with this key is on: both stop."""
+        self._cloned = self._cloned or not self.silent
+        self.silence("another card with this key is on; switch one off, then `energoctl member rotate` on the other")
+
     def _say_ready(self, now: Now) -> None:
         """Ask for this node's word where the committee to come, or its way back, waits for it."""
-        if self.silent or now.mono_ms < self._ready_due_ms:
+        if self.silent:
             return
         state = self.chain.final.state
         found = member_of_key(state, self.node_key)
@@ -174,8 +207,11 @@ class Core:
             wanted = committee_hash(epoch.coming)
         else:
             return
-        self._ready_due_ms = now.mono_ms + READY_RETRY_MS
-        self._effects.to_sign.append(ReadyToSign(epoch.number + 1, wanted))
+        word = ReadyToSign(epoch.number + 1, wanted)
+        if word == self._word and now.mono_ms < self._ready_due_ms:
+            return
+        self._word, self._ready_due_ms = word, now.mono_ms + READY_RETRY_MS
+        self._effects.to_sign.append(word)
 
     # ---- events
 
@@ -219,9 +255,12 @@ class Core:
                 self.machine.on_body(message, now)
             case Status():
                 self.peer_status[peer] = message
+                self._note_boot(peer, message.boot_id)
                 self.machine.on_status(peer, self.seat_of(peer), message, now)
             case Echo():
                 self.machine.on_echo(self.seat_of(peer), message, now)
+            case CloneSeen():
+                self._on_clone_seen(peer, message)
             case Evidence():
                 self.machine.on_evidence(message, now)
             case CertificateRequest():
@@ -280,6 +319,7 @@ class Core:
         work = Work(
             effects.records,
             effects.own_votes,
+            self._cloned,
             effects.to_sign,
             [*effects.sends, *self._sends],
             effects.commits,
@@ -287,7 +327,7 @@ class Core:
         )
         effects.records, effects.own_votes, effects.to_sign, effects.sends = [], [], [], []
         effects.commits, effects.notes = [], []
-        self._sends, self._notes = [], []
+        self._sends, self._notes, self._cloned = [], [], False
         if work.commits:
             self.directory.update(self.chain.final.state)
         return work

@@ -26,6 +26,7 @@ from ledger.base.intents import decode_transaction
 from ledger.base.votes import Committee, Vote, encode_vote
 from ledger.gossip import frames
 from ledger.simplex.effects import Committed, Now, ProposalToSign, ReadyToSign, ToSign, VoteToSign
+from ledger.simplex.messages import BOOT_ID_BYTES
 from ledger.state.tables import CLOCK, NO_KEY
 from ledger.state.transition import Matchers
 
@@ -82,13 +83,19 @@ class Node:
         self.genesis = settings.genesis
         self.names = views.Names(self.genesis)
         self._journal = journal
-        self._boot_id = clock.random_bytes(frames.BOOT_ID_BYTES)
         self._signer = Signer(settings.wallet)
         owner_key, node_key, transport_key = keys
         self.account = account_of_key(owner_key)
         final, certificate = store.final()
         self.core = Core(
-            self.genesis, MATCHERS, store, final, node_key=node_key, final_certificate=certificate, now=self._now()
+            self.genesis,
+            MATCHERS,
+            store,
+            final,
+            node_key=node_key,
+            boot_id=clock.random_bytes(BOOT_ID_BYTES),
+            final_certificate=certificate,
+            now=self._now(),
         )
         self.names.update(final.state)
         self._peers = dict(self.core.directory.peers)
@@ -292,6 +299,8 @@ class Node:
             self._journal.append(work.records)
             for vote in work.own_votes:
                 await self._check_own(vote)
+            if work.cloned:
+                await self._stop_signing()
             for to, message in work.sends:
                 self._send(to, message)
             self._commit(work.commits)
@@ -309,6 +318,13 @@ class Node:
             return
         if not known:
             self.core.silence("it does not know what this key signed; `energoctl member rotate` makes a new one")
+
+    async def _stop_signing(self) -> None:
+        """Another card with this key is on: the wallet keeps that in mind, and both stop."""
+        try:
+            await self._signer.clone()
+        except (SignerUnavailable, SignerRefused) as error:
+            self.log.note(f"the wallet was not told of the other card: {error}")
 
     async def _sign(self, request: ToSign) -> None:
         if self.core.silent:
@@ -334,7 +350,7 @@ class Node:
 
     def _send(self, to: int | None, message: frames.AnyMessage) -> None:
         if len(self.links):
-            self.links.send(to, frames.encode(message, self._boot_id))
+            self.links.send(to, frames.encode(message))
 
     def _commit(self, commits: Sequence[Committed]) -> None:
         self.store.commit_all(commits)

@@ -29,7 +29,7 @@ from .bodies import Bodies, Missing, Rejected, parent_certificate
 from .effects import Committed, Effects, Now, ProposalToSign, VoteToSign
 from .elector import leader_of
 from .evidence import EvidencePool
-from .messages import NULLIFICATIONS_MAX, CertificateRequest, Echo, Message, Proposal, Status
+from .messages import BOOT_ID_BYTES, NULLIFICATIONS_MAX, CertificateRequest, Echo, Message, Proposal, Status
 from .records import Body, Found, Held, Record, decode_record, encode_record
 from .register import Register
 from .requests import Requests
@@ -37,6 +37,7 @@ from .timekeeping import Timekeeper
 from .view import View
 from .work import Situation, has_work, work_times
 
+FRESH_TIMEOUTS: Final = 10  # D that a started node waits: a second card with its key shows itself within some redials
 VIEWS_AHEAD: Final = 2  # votes and proposals further ahead are dropped: they will be sent again
 RETRANSMIT_MAX_MS: Final = 60_000  # while nothing changes; a street without quorum for a night sends little
 
@@ -44,7 +45,8 @@ RETRANSMIT_MAX_MS: Final = 60_000  # while nothing changes; a street without quo
 class Machine:
     """`me` is this node's seat in the committee, or None for a follower, which never votes.
 
-    `fresh` says that the node has just started: it votes once it has heard what others hold of its own votes.
+    `fresh` says that the node has just started: it votes once it has heard what others hold of its own votes, and not before a
+    second card with its key would have shown itself.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Machine:
         effects: Effects | None = None,
         evidence: EvidencePool | None = None,
         clock_agrees: bool = True,
+        boot_id: bytes = bytes(BOOT_ID_BYTES),
         fresh: bool = False,
         recovery: bytes = b"",
     ) -> None:
@@ -80,8 +83,12 @@ class Machine:
             agrees=clock_agrees,
         )
         self._recovery = recovery
+        self._boot_id = boot_id
         self._unheard = committee.quorum - 1 if fresh and me is not None else 0
         self._heard: set[int] = set()  # seats; membership only
+        self._votes_from_ms = (
+            now.mono_ms + FRESH_TIMEOUTS * genesis.consensus.timeout_ms if self._unheard else now.mono_ms
+        )
         self._entered_ms = now.mono_ms
         self._nullified_in_a_row = 0
         self._nonempty_notarized_ms = now.mono_ms - 3_600_000
@@ -118,13 +125,13 @@ class Machine:
     @property
     def votes(self) -> bool:
         """Whether this node votes now: it has a seat and knows what it signed before."""
-        return self.me is not None and len(self._heard) >= self._unheard
+        return self.me is not None and not self._unheard
 
     def status(self) -> Status:
         """Where this node stands, for its peers."""
         final = self.chain.final
         asks = int(self.me is not None and not self.votes)
-        return Status(self.epoch, final.header.height, self.final_view, final.hash, self.view, asks)
+        return Status(self.epoch, final.header.height, self.final_view, final.hash, self.view, asks, self._boot_id)
 
     def estimate_ms(self, now: Now) -> Millis:
         """The present in ledger time: the wall clock if trusted, else the last final time and what has passed since."""
@@ -253,7 +260,13 @@ class Machine:
             if vote.signer == self.me and self.register.holds_vote(vote):
                 self._saw_own(vote)
         self._heard.add(seat)
+        self._hear(now)
         self.progress(now)
+
+    def _hear(self, now: Now) -> None:
+        """A node that has just started may vote once enough members told what they hold, and another card would have shown."""
+        if len(self._heard) >= self._unheard and now.mono_ms >= self._votes_from_ms:
+            self._unheard = 0
 
     def on_certificate_request(self, peer: int, request: CertificateRequest) -> None:
         """A peer asks for certificates."""
@@ -290,6 +303,7 @@ class Machine:
 
     def on_timer(self, now: Now) -> None:
         """Time passed: see `deadline_ms`."""
+        self._hear(now)
         self.progress(now)
         if now.mono_ms >= self._retransmit_ms:
             self._retransmit(now)
@@ -322,7 +336,7 @@ class Machine:
 
     def deadline_ms(self, now: Now) -> Millis:
         """The monotonic time at which `on_timer` is wanted next."""
-        times = [self._retransmit_ms]
+        times = [self._retransmit_ms, self._votes_from_ms]
         view = self._view(self.view)
         timeout = self.timeout_ms
         if view.work_since_ms is not None:

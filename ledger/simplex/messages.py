@@ -14,6 +14,7 @@ from ledger.base.limits import AMOUNT_MAX, BLOCK_BYTES_MAX, FRAME_BYTES_MAX
 from ledger.base.votes import Certificate, Evidence, Vote, decode_certificate, decode_vote, encode_vote
 from ledger.state.blocks import HEADER_BYTES_MAX, Block, decode_block
 
+BOOT_ID_BYTES: Final = 8
 NULLIFICATIONS_MAX: Final = 8  # in a proposal; longer gaps are asked for
 
 
@@ -42,7 +43,11 @@ def decode_proposal(raw: bytes) -> Proposal:
 
 
 class Status(NamedTuple):
-    """Where a node stands. `asks` is 1 from its start until it has heard what others hold of its own votes."""
+    """Where a node stands.
+
+    `asks` is 1 from its start until it has heard what others hold of its own votes; `boot_id` was drawn at its start, so that
+    two cards with one key betray themselves.
+    """
 
     epoch: int
     final_height: int
@@ -50,16 +55,32 @@ class Status(NamedTuple):
     final_hash: bytes
     view: int
     asks: int
+    boot_id: bytes
 
 
 def decode_status(raw: bytes) -> Status:
     """Raises `DecodeError`."""
-    status = Status(*want(codec.decode(raw, bytes_max=128), int, int, int, bytes, int, int))
+    status = Status(*want(codec.decode(raw, bytes_max=128), int, int, int, bytes, int, int, bytes))
+    of_length(status.boot_id, BOOT_ID_BYTES, "boot id")
     in_range(status.asks, 0, 1, "asks")
     of_length(status.final_hash, HASH_BYTES, "final hash")
     for number in (status.epoch, status.final_height, status.final_view, status.view):
         in_range(number, 0, AMOUNT_MAX, "a number in a status")
     return status
+
+
+class CloneSeen(NamedTuple):
+    """To a node: two cards speak to the sender with its key, in turn."""
+
+    boot_ids: tuple[bytes, bytes]
+
+
+def decode_clone_seen(raw: bytes) -> CloneSeen:
+    """Raises `DecodeError`."""
+    first, second = want(codec.decode(raw, bytes_max=64), bytes, bytes)
+    for boot_id in (first, second):
+        of_length(boot_id, BOOT_ID_BYTES, "boot id")
+    return CloneSeen((first, second))
 
 
 class Echo(NamedTuple):
@@ -112,4 +133,6 @@ def decode_body_request(raw: bytes) -> BodyRequest:
     return BodyRequest(of_length(block_hash, HASH_BYTES, "block hash"))
 
 
-Message = Vote | Certificate | Proposal | Status | CertificateRequest | BodyRequest | Block | Evidence | Echo
+Message = (
+    Vote | Certificate | Proposal | Status | CertificateRequest | BodyRequest | Block | Evidence | Echo | CloneSeen
+)

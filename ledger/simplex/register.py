@@ -41,7 +41,10 @@ class Register:
 
     def view(self, number: int) -> View:
         """A view, empty where nothing was said in it yet."""
-        return self.views.setdefault(number, View())
+        view = self.views.get(number)
+        if view is None:
+            view = self.views[number] = View()
+        return view
 
     def add_vote(self, vote: Vote) -> str | None:
         """Keep a vote; None where it is new and counts, else why not ("" where it is known)."""
@@ -103,8 +106,8 @@ class Register:
         found: list[Certificate] = []
         for number in [n for n in self.views if first <= n <= last]:
             view = self.views[number]
-            for kind in Kind:
-                if kind in view.certificates:
+            for kind in view.votes:
+                if kind in view.certificates or len(view.votes[kind]) < self.committee.quorum:
                     continue
                 for votes in view.tally(kind).values():
                     if len(votes) >= self.committee.quorum:

@@ -25,7 +25,7 @@ Change = tuple[bytes, bytes | None]  # a row's key and its bytes, or None where 
 class State:
     """One layer. `get`, `put`, `delete` and `scan` see through to the parents."""
 
-    __slots__ = ("_bucket_hashes", "_buckets", "_dirty", "_tables", "parent")
+    __slots__ = ("_bucket_hashes", "_buckets", "_dirty", "_hashes", "_tables", "parent")
 
     def __init__(self, parent: State | None = None) -> None:
         self.parent = parent
@@ -33,6 +33,7 @@ class State:
         self._dirty: set[tuple[int, Key]] = set()  # membership and sorted iteration only: no set order escapes
         self._buckets: dict[int, dict[bytes, bytes | None]] = {}
         self._bucket_hashes: dict[int, bytes] = {}
+        self._hashes: list[bytes] | None = None  # of all buckets, once the root was asked for
 
     def fork(self) -> State:
         """A new layer above this one."""
@@ -110,6 +111,7 @@ class State:
                 else:
                     mine[key_bytes] = row_bytes
             self._bucket_hashes[bucket] = child._bucket_hashes[bucket]
+        self._hashes = child._hashes
         return changes
 
     def rows(self) -> list[tuple[bytes, bytes]]:
@@ -155,7 +157,13 @@ class State:
             parts = [part for pair in sorted(self._bucket(bucket).items()) for part in pair]
             self._bucket_hashes[bucket] = sha256(*parts)
         self._dirty.clear()
-        return sha256(*(self._bucket_hash(bucket) for bucket in range(BUCKETS)))
+        if self._hashes is None or touched:
+            below = None if self.parent is None else self.parent._hashes
+            hashes = [self._bucket_hash(bucket) for bucket in range(BUCKETS)] if below is None else list(below)
+            for bucket, found in self._bucket_hashes.items():
+                hashes[bucket] = found
+            self._hashes = hashes
+        return sha256(b"".join(self._hashes))
 
 
 def load(rows: Iterable[tuple[bytes, bytes]]) -> State:

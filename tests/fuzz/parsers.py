@@ -253,12 +253,8 @@ def _rows(data: bytes) -> object:
     return state.load(zip(parts[::2], parts[1::2], strict=False)).rows()
 
 
-def _frame(data: bytes) -> tuple[frames.AnyMessage, bytes]:
-    return frames.decode(data), data[1 : 1 + frames.BOOT_ID_BYTES]
-
-
-def _frame_again(taken: tuple[frames.AnyMessage, bytes]) -> bytes:
-    return frames.encode(*taken)[frames.LENGTH_BYTES :]
+def _frame_again(taken: frames.AnyMessage) -> bytes:
+    return frames.encode(taken)[frames.LENGTH_BYTES :]
 
 
 def _presence_again(taken: presence.Presence) -> bytes:
@@ -292,7 +288,7 @@ PARSERS: Final = (
     Parser("proposal", messages.decode_proposal, _DECODE, again=lambda p: bytes(p.encoded)),
     Parser("record", records.decode_record, _DECODE, again=records.encode_record),
     Parser("range", _linked, _DECODE, again=_positional),
-    Parser("frame", _frame, _DECODE, again=_frame_again, prefix=1),
+    Parser("frame", frames.decode, _DECODE, again=_frame_again, prefix=1),
     Parser("hello", transport.decode_hello, _DECODE, again=_positional),
     Parser("welcome", transport.decode_welcome, _DECODE, again=_positional),
     Parser("presence", presence.decode, _DECODE, again=_presence_again, prefix=1),

@@ -183,7 +183,7 @@ def _chain() -> dict[str, Samples]:
         "vote": vote(Kind.NOTARIZE, 1),
         "certificate": certificates["finalize"],
         "proposal": proposal,
-        "status": Status(0, 5, 6, HASH, 7, 1),
+        "status": Status(0, 5, 6, HASH, 7, 1, BOOT),
         "certificate-request": CertificateRequest((1, 2)),
         "body-request": BodyRequest(HASH),
         "body": first,
@@ -298,7 +298,7 @@ def _chain() -> dict[str, Samples]:
             **CBOR_BOMBS,
         },
         "frame": {
-            **{f"taken-{name}": frames.encode(message, BOOT)[4:] for name, message in sent.items()},
+            **{f"taken-{name}": frames.encode(message)[4:] for name, message in sent.items()},
             "refused-empty": b"",
             "refused-type": b"\x63\x80",
             "refused-deep": bytes((frames.HAVE,)) + b"\x81" * 4_000,

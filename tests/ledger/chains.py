@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from energo_simulator.world import fake_scheme
+from energo_simulator.street import fake_scheme
 from ledger.base.genesis import Genesis
 from ledger.base.intents import Commit, PlaceOrder, SetLimits, Transfer
 from ledger.base.votes import Certificate, Kind, Vote, certificate_of

@@ -20,7 +20,7 @@ from energo_simulator import node as simulated
 from energo_simulator import world
 from energo_simulator.checker import Violation
 from energo_simulator.disk import Disk, Log
-from energo_simulator.villains import OLD_CHAIN
+from energo_simulator.villains.forger import OLD_CHAIN
 from energo_simulator.world import World
 from ledger.base import votes
 from ledger.base.crypto import ED25519, Scheme
@@ -321,9 +321,9 @@ def local_clock(patch: Patch) -> None:
     guarded, check_time = World._guarded, Bodies.check_time
     clock_ms = [0]
 
-    def look(self: World, number: int, action: Callable[[], None]) -> None:
-        clock_ms[0] = self.now_ms + self.skews[number]
-        guarded(self, number, action)
+    def look(self: World, node: simulated.Node, action: Callable[[], None]) -> None:
+        clock_ms[0] = self.now_ms + self.skews[node.number]
+        guarded(self, node, action)
 
     def judge(self: Bodies, block: Block, certificate: Certificate | None) -> None:
         check_time(self, block, certificate)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NoReturn
 
-from ledger.base.crypto import ZERO_HASH, Scheme
+from ledger.base.crypto import ZERO_HASH, Scheme, sha256
 from ledger.base.genesis import Genesis
 from ledger.base.intents import BUY, CHAIN_PREFIX_BYTES, Reading, Ready, decode_transaction
 from ledger.base.votes import Certificate, Kind, Vote, certificate_is_valid
@@ -40,6 +40,7 @@ class Checker:
         self.genesis, self.scheme, self.honest = genesis, scheme, honest
         self._replay = Chain(Context(genesis, matchers, scheme), genesis_block(genesis))
         self._used: dict[bytes, int] = {}  # the last nonce of every key
+        self._carried: set[bytes] = set()
         self._feeds: dict[str, bytes] = {}  # the last reading of every device
         self.committees = {0: genesis.committee}
         self.members = {home.node_key: place for place, home in enumerate(genesis.homes)}
@@ -47,7 +48,7 @@ class Checker:
         self._last_epoch: dict[int, int] = {}
         self.latest_ms = 0  # the latest honest clock there is; the world moves it on
         self.by_height: dict[int, tuple[bytes, bytes, int]] = {}
-        self.heights: dict[int, int] = {}
+        self.heights: dict[tuple[int, int], int] = {}  # by member and card
         self.times: dict[int, int] = {}
         self.sent: dict[tuple[int, int, int], dict[str, bytes]] = {}
         self.notarizers: dict[tuple[int, int], dict[bytes, set[int]]] = {}
@@ -128,7 +129,11 @@ class Checker:
         if place in self.nullified and place in self.finalized:
             self._fail(2, f"view {certificate.view} is both nullified and finalized")
 
-    def commits(self, member: int, committed: Committed) -> None:
+    def put_back(self, member: int, card: int, height: int) -> None:
+        """A card with an older image, or a copy, is in a member's Pi now."""
+        self.heights[member, card] = height
+
+    def commits(self, member: int, committed: Committed, card: int = 0) -> None:
         """A block becomes final at an honest member."""
         if member not in self.honest:
             return
@@ -141,12 +146,12 @@ class Checker:
         if seals and committed.certificate is None:
             self._fail(16, f"member {member} holds no proof of the block that seals epoch {header.epoch}")
         self.history.append(bytes((member,)) + executed.hash)
-        before = self.heights.get(member, 0)
+        before = self.heights.get((member, card), 0)
         if header.height < before:
             self._fail(11, f"member {member} fell back from height {before} to {header.height}")
         if header.height not in (before + 1, before):
             self._fail(1, f"member {member} went from height {before} to {header.height}")
-        self.heights[member] = header.height
+        self.heights[member, card] = header.height
         known = self.by_height.setdefault(header.height, (executed.hash, header.state_root, header.view))
         if known[:2] != (executed.hash, header.state_root):
             self._fail(1, f"height {header.height} has two final blocks or state roots")
@@ -173,11 +178,17 @@ class Checker:
                         17, f"height {header.height} suspends member {self._accounts[event.account]}, who is honest"
                     )
 
+    def settles(self, one: bytes, rival: bytes) -> None:
+        """Two transactions with one number were handed to two nodes."""
+        if sha256(one) in self._carried and sha256(rival) in self._carried:
+            self._fail(9, "two transactions of one sender with one number are both final")
+
     def _check_transactions(self, block: Block) -> None:
         """Validity, judged anew and by nothing that the rules remember."""
         where = f"height {block.height}"
         for raw in block.transactions:
             envelope = decode_transaction(raw)
+            self._carried.add(envelope.transaction_id)
             message = envelope.signing_bytes(self.genesis.chain_id)
             if envelope.chain_prefix != self.genesis.chain_id[:CHAIN_PREFIX_BYTES]:
                 self._fail(7, f"{where} carries a transaction of another chain")

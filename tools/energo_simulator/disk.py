@@ -51,7 +51,21 @@ class Disk:
     peaks: history.Peaks = ()
 
     def __post_init__(self) -> None:
-        self.rows = dict(genesis_block(self.genesis).state.rows())
+        if self.header is None:
+            self.rows = dict(genesis_block(self.genesis).state.rows())
+
+    def copy(self) -> Disk:
+        """What a copy of the card has: everything that is durable now."""
+        return Disk(
+            self.genesis,
+            Log(list(self.journal.durable)),
+            Log(list(self.votes.durable)),
+            dict(self.rows),
+            list(self.blocks),
+            self.forgotten,
+            self.header,
+            self.peaks,
+        )
 
     def commit(self, committed: Committed) -> None:
         """One final block, whole or not at all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import matcher_c
@@ -14,7 +15,7 @@ from ledger.base.votes import PROPOSE, Certificate, Vote, proposal_message, vote
 from ledger.gossip import frames
 from ledger.node.core import Core
 from ledger.simplex.effects import Now, ProposalToSign, ReadyToSign, ToSign
-from ledger.simplex.messages import Proposal
+from ledger.simplex.messages import BOOT_ID_BYTES, Proposal
 from ledger.state.transition import Matchers
 from ledger.wallet.guard import Guard, Signed, decode_signed
 
@@ -22,7 +23,12 @@ from .checker import Checker
 from .disk import Disk
 
 MATCHERS = Matchers(matcher_c.clear_arrays, matcher_c.OrderBook)
-BOOT_ID = bytes(frames.BOOT_ID_BYTES)
+
+
+@lru_cache(maxsize=4_096)
+def decode(frame: bytes) -> frames.AnyMessage:
+    """The message of a whole frame; the same frame reaches many nodes, and messages do not change. Raises `DecodeError`."""
+    return frames.decode(frame[frames.LENGTH_BYTES :])
 
 
 class Crash(Exception):
@@ -62,6 +68,7 @@ class Node:
         self.number, self.genesis, self.scheme, self.checker, self.post = number, genesis, scheme, checker, post
         self._seed, self._rng, self._crash_per_mille = seed, rng, crash_per_mille
         self.disk = Disk(genesis)
+        self.card = 0  # which of the cards with this key, where there are two
         self.core: Core | None = None
         self._guard = Guard()
 
@@ -75,6 +82,7 @@ class Node:
             self.disk,
             final,
             node_key=self.scheme.public(self._seed),
+            boot_id=self._rng.randbytes(BOOT_ID_BYTES),
             final_certificate=certificate,
             now=now,
             scheme=self.scheme,
@@ -98,7 +106,7 @@ class Node:
         """A frame arrives."""
         assert self.core is not None, "a node that is off receives nothing"
         try:
-            message = frames.decode(frame[frames.LENGTH_BYTES :])
+            message = decode(frame)
         except DecodeError:
             return  # the door: counted by the process, dropped here
         self.core.receive(self.places.peer_of[peer], message, now)
@@ -138,6 +146,7 @@ class Node:
             self._maybe_crash()
             for vote in work.own_votes:
                 self._check_own(vote)
+            self.disk.forgotten = self.disk.forgotten or work.cloned
             for request in work.to_sign:
                 self._sign(request, now)
             for to, message in work.sends:
@@ -146,12 +155,12 @@ class Node:
             self._maybe_crash()
             for committed in work.commits:
                 self.disk.commit(committed)
-                self.checker.commits(self.number, committed)
+                self.checker.commits(self.number, committed, self.card)
             trim = trim or bool(work.commits)
 
     def send(self, to: int | None, message: frames.AnyMessage) -> None:
         """Put a message on the wire, to a peer or to all."""
-        self.post(self.number, None if to is None else self.places.place_of.get(to), frames.encode(message, BOOT_ID))
+        self.post(self.number, None if to is None else self.places.place_of.get(to), frames.encode(message))
 
     def _check_own(self, vote: Vote) -> None:
         assert self.core is not None, "only a running node has votes"

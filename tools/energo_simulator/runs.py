@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Callable
 
 from .checker import Violation
-from .world import SCENARIOS, World
+from .faults import SCENARIOS
+from .world import World
 
 
 def replay_command(seed: int, nodes: int | None, byzantine: int | None, scenario: str) -> str:

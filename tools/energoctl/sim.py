@@ -38,8 +38,8 @@ def seed_range(text: str) -> tuple[int, int]:
 @click.pass_context
 def sim(ctx: click.Context, seeds: tuple[int, int], nodes: int | None, byzantine: int | None, scenario: str) -> None:
     """Simulate many streets with faults, each from a seed; a broken promise is printed with the command that replays it."""
+    from energo_simulator.faults import SCENARIOS
     from energo_simulator.runs import run_seeds
-    from energo_simulator.world import SCENARIOS
 
     if scenario not in SCENARIOS:
         raise click.BadParameter(f"{scenario!r} is none of {', '.join(SCENARIOS)}", ctx, param_hint="--scenario")

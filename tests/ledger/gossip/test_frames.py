@@ -39,7 +39,7 @@ MESSAGES: list[frames.AnyMessage] = [
     CERTIFICATE,
     Proposal(BLOCK, (CERTIFICATE,), bytes(64)),
     BLOCK,
-    Status(0, 5, 6, sha256(b"h"), 7, 1),
+    Status(0, 5, 6, sha256(b"h"), 7, 1, BOOT),
     Echo(0, (vote(1), vote(2))),
     evidence_of(0, 7, 1, claim_of(vote(1)), claim_of(vote(1, block=sha256(b"other")))),
     CertificateRequest((1, 2)),
@@ -54,7 +54,7 @@ MESSAGES: list[frames.AnyMessage] = [
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)
 def test_every_message_survives_its_frame(message: frames.AnyMessage) -> None:
-    frame = frames.encode(message, BOOT)
+    frame = frames.encode(message)
     assert int.from_bytes(frame[:4], "big") == len(frame) - 4
     assert frames.decode(frame[4:]) == message
 
@@ -63,7 +63,7 @@ def test_every_message_survives_its_frame(message: frames.AnyMessage) -> None:
 @given(data=st.data())
 @settings(max_examples=60)
 def test_a_mutated_frame_is_another_message_or_decode_error(message: frames.AnyMessage, data: st.DataObject) -> None:
-    frame = bytearray(frames.encode(message, BOOT)[4:])
+    frame = bytearray(frames.encode(message)[4:])
     for _ in range(data.draw(st.integers(1, 4))):
         frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(frame)))

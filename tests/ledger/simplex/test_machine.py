@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from energo_simulator.world import fake_scheme
+from energo_simulator.street import fake_scheme
 from ledger.base.crypto import ZERO_HASH
 from ledger.base.intents import Transfer
 from ledger.base.votes import Certificate, Kind, Vote, certificate_of, proposal_message, vote_message
