@@ -17,14 +17,14 @@ from ledger.base import codec
 from ledger.base.crypto import sha256
 from ledger.base.errors import DiskFailed, EnergoError
 
-PAGE_BYTES: Final = 4_096
+PAGE_BYTES: Final = 1_024  # a commit changes a few rows on each of a dozen pages: with 4 KiB the log is twice as long
 CHECKPOINT_BYTES: Final = (
     4 * 1024 * 1024
 )  # of the write-ahead log: a page that every block changes goes to the file once
 TRUNCATE_BYTES: Final = 16 * 1024 * 1024  # beyond this the log is cut back, as soon as no reader holds it
 BUSY_MS: Final = 5_000
-FREE_PAGES_KEPT: Final = 1_024  # what is freed is used again first; only more than this goes back to the file system
-VACUUM_PAGES: Final = 256  # given back at a time: 1 MiB, some milliseconds
+FREE_PAGES_KEPT: Final = 4_096  # what is freed is used again first; only more than this goes back to the file system
+VACUUM_PAGES: Final = 1_024  # given back at a time: 1 MiB, some milliseconds
 # The bug that sqlite.org/wal.html calls the WAL-reset bug; it needs two connections that write, and here there is one.
 FIXED_VERSIONS: Final = ((3, 51, 3), (3, 53, 0))
 
@@ -42,6 +42,8 @@ _OF_THE_DISK: Final = (
     "INTERRUPT",
 )
 _OF_THE_FILE: Final = ("IOERR_SHORT_READ", "IOERR_DATA", "IOERR_CORRUPTFS")
+# What the library raises for a damaged file: lengths that are not, and words of its own that quote bytes of the file.
+_FAILURES: Final = (sqlite3.Error, MemoryError, OverflowError, UnicodeDecodeError)
 
 
 class DamagedStore(EnergoError):
@@ -165,7 +167,7 @@ class Database:
         self._since_checkpoint = 0
         try:
             self.connection = opener.connect(path, read_only=read_only)
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             raise failed(path, error) from None
         try:
             self._prepare()
@@ -204,21 +206,21 @@ class Database:
         """The first row, or None."""
         try:
             return self.connection.execute(sql, values).fetchone()
-        except (sqlite3.Error, MemoryError, OverflowError) as error:
+        except _FAILURES as error:
             raise self._failed(error) from None
 
     def all(self, sql: str, *values: object) -> list[Any]:
         """Every row."""
         try:
             return self.connection.execute(sql, values).fetchall()
-        except (sqlite3.Error, MemoryError, OverflowError) as error:
+        except _FAILURES as error:
             raise self._failed(error) from None
 
     def each(self, sql: str, *values: object) -> Iterator[Any]:
         """Row after row."""
         try:
             yield from self.connection.execute(sql, values)
-        except (sqlite3.Error, MemoryError, OverflowError) as error:
+        except _FAILURES as error:
             raise self._failed(error) from None
 
     def run(self, sql: str, *values: object) -> None:
@@ -229,7 +231,7 @@ class Database:
         """A statement for each of some rows."""
         try:
             self.connection.executemany(sql, rows)
-        except (sqlite3.Error, MemoryError, OverflowError) as error:
+        except _FAILURES as error:
             raise self._failed(error) from None
 
     @contextmanager

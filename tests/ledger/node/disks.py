@@ -18,6 +18,7 @@ import apsw
 from ledger.node.database import Connection, Opener
 
 SECTOR: Final = 512
+CARD_PAGE: Final = 4_096
 _numbers = iter(range(1 << 60))
 
 
@@ -40,6 +41,7 @@ class Medium:
     def __init__(self, seed: int = 0) -> None:
         self.files: dict[str, Blob] = {}
         self.operations = 0
+        self.card_bytes = 0  # whole 4 KiB pages that the syncs brought to the card
         self.is_off = False
         self.cut_at: int | None = None
         self.fail_at: int | None = None
@@ -102,6 +104,14 @@ class _File:
 
     def xSync(self, flags: int) -> None:  # noqa: N802
         self._medium.count()
+        self._medium.card_bytes += CARD_PAGE * len(
+            {
+                page
+                for at, data in self._blob.pending
+                if data is not None
+                for page in range(at // CARD_PAGE, (at + len(data) - 1) // CARD_PAGE + 1)
+            }
+        )
         self._blob.durable, self._blob.pending = bytearray(self._blob.cache), []
 
     def xFileSize(self) -> int:  # noqa: N802

@@ -12,6 +12,7 @@ from ledger.base.errors import DiskFailed
 from ledger.base.genesis import Genesis
 from ledger.base.intents import Transfer
 from ledger.node import found, upkeep
+from ledger.node.database import PAGE_BYTES
 from ledger.node.recovery import open_sound
 from ledger.node.store import FILE_NAME, DamagedRow, DamagedStore, Retention, Store
 from ledger.node.upkeep import Ballast, await_room
@@ -195,7 +196,7 @@ def test_pruning_frees_the_card_and_the_file_stays_flat(tmp_path: Path, monkeypa
             pass
         store._database.checkpoint()
         sizes.append(store._database.one("PRAGMA page_count")[0])
-    assert (sizes[-1] - sizes[5]) * 4_096 < 6 * 40 * 450  # headers are kept for ever, nothing else
+    assert (sizes[-1] - sizes[5]) * PAGE_BYTES < 6 * 40 * 450  # headers are kept for ever, nothing else
     assert store._lines.bodies >= 8 * 40
     assert store._lines.events > store._lines.bodies
     old = blocks[4].executed.block
