@@ -22,7 +22,7 @@ from ledger.gossip.presence import Known, Peers, PeersRequest, Ping, Pong
 from . import clock
 from .discovery import Discovery, LinkWatch
 from .pacing import Backoff, Meter
-from .peers import Address, AddressBook, is_dialable, is_for_others
+from .peers import ADDRESSES_MAX, Address, AddressBook, is_dialable, is_for_others
 from .signer import Signer
 from .transport import Directory, Itself, Link, LinkFailed, Transport, read_frames
 
@@ -36,6 +36,7 @@ ALONE_MS: Final = 60_000  # without any link: announce and ask anew so often ...
 RENEW_MS: Final = (
     600_000  # ... and else so often: whoever was behind a silent partition when he started is heard of by this
 )
+DIALERS_MAX: Final = 2 * ADDRESSES_MAX  # an address that was forgotten is noticed only when its turn comes
 URGENT: Final = frozenset((presence.PING, presence.PONG, frames.VOTE, frames.CERTIFICATE))  # before bodies and ranges
 
 
@@ -86,6 +87,7 @@ class Links:
         self._asked: set[Link] = set()  # an answer about addresses is read only from those
         self._book = AddressBook(network.cache, note)
         self._dialing: set[bytes] = set()
+        self._dialers = 0
         self._hurry = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._discovery: Discovery | None = None
@@ -305,8 +307,13 @@ class Links:
             self._spawn(self._discovery.renew())
 
     def _dial(self, at: Address | None) -> None:
-        if at is not None:
+        if at is None:
+            return
+        if self._dialers < DIALERS_MAX or at.fixed:
+            self._dialers += 1
             self._spawn(self._keep_dialing(at))
+        else:
+            self._book.forget(at)
 
     async def _pause(self, wait_ms: int) -> bool:
         """Wait; True where something came back meanwhile, and it is worth an attempt at once."""
@@ -321,9 +328,16 @@ class Links:
         return peer is not None and peer in self._links
 
     async def _keep_dialing(self, at: Address) -> None:
+        """Until the address is forgotten."""
+        try:
+            await self._dial_again(at)
+        finally:
+            self._dialers -= 1
+
+    async def _dial_again(self, at: Address) -> None:
         wait = Backoff(REDIAL_FIRST_MS, self._network.redial_ms_max)
         alone_since_ms = clock.mono_ms()
-        while True:
+        while at in self._book:
             if self._is_linked(at.key) or at.key in self._dialing:
                 wait.reset()
                 alone_since_ms = clock.mono_ms()

@@ -37,6 +37,28 @@ class Bucket:
         self._at_ms = max(now_ms, self._at_ms)
         return 0 if self._level >= 0 else -(self._level // self._rate)
 
+    def has(self, amount: int) -> bool:
+        """Whether so much was in it when something was taken last."""
+        return self._level >= amount * MILLI
+
+
+class Doors:
+    """How often somebody may begin something, by where he is: one bucket for each address, the oldest forgotten."""
+
+    def __init__(self, rate_per_s: int, burst: int, places_max: int) -> None:
+        self._rate, self._burst, self._places_max = rate_per_s, burst, places_max
+        self._buckets: dict[str, Bucket] = {}
+
+    def may(self, where: str, now_ms: Millis) -> bool:
+        """Whether he may now; who may not is not charged for it."""
+        bucket = self._buckets.pop(where, None) or Bucket(self._rate, self._burst, now_ms)
+        while len(self._buckets) >= self._places_max:
+            del self._buckets[next(iter(self._buckets))]
+        self._buckets[where] = bucket
+        if bucket.take(0, now_ms) or not bucket.has(1):
+            return False
+        return bucket.take(1, now_ms) == 0
+
 
 @dataclass(frozen=True)
 class Limit:

@@ -98,6 +98,9 @@ class AddressBook:
     def __iter__(self) -> Iterator[Address]:
         return iter(list(self._addresses.values()))
 
+    def __contains__(self, at: Address) -> bool:
+        return self._addresses.get((at.host, at.port)) is at
+
     def load(self) -> list[Address]:
         """What an earlier run knew; empty, with a note where the file cannot be used."""
         if self._file is None:

@@ -32,13 +32,16 @@ from ledger.base.units import Millis
 from ledger.gossip.frames import LENGTH_BYTES
 
 from .clock import mono_ms, random_bytes
-from .pacing import Pulse
+from .pacing import Doors, Pulse
 from .signer import Signer
 
 HANDSHAKE_S: Final = 5.0  # a slow stranger holds one of few places for no longer
 HELLO_BYTES_MAX: Final = 256
 HALF_OPEN_MAX: Final = 32
 HALF_OPEN_PER_ADDRESS_MAX: Final = 4
+INTRODUCTIONS_PER_S: Final = 20  # from one address: at 2 ms each, 4 % of a core; a whole demo street shares one address
+INTRODUCTIONS_BURST: Final = 64
+ADDRESSES_WATCHED_MAX: Final = 256
 BACKLOG: Final = 64  # twice what may be half-open: the kernel holds what comes in one turn of the loop
 OUTBOX_BYTES_MAX: Final = 4 * 1024 * 1024  # a peer that reads slower than this is let go; it catches up when it returns
 WRITE_BYTES_MAX: Final = 64 * 1024  # what is handed to TLS at once: urgent frames wait behind no more than this
@@ -242,6 +245,7 @@ class Transport:
         self._on_clone = on_clone
         self._server_context, self._client_context, self._certificate_hash = _contexts()
         self._half_open: dict[str, int] = {}
+        self._doors = Doors(INTRODUCTIONS_PER_S, INTRODUCTIONS_BURST, ADDRESSES_WATCHED_MAX)
         self._dialed_with: deque[bytes] = deque(maxlen=OWN_NONCES_MAX)
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -321,6 +325,10 @@ class Transport:
             ):
                 accepted.close()
                 self._note(f"strangers at {host} keep too many introductions open; some were turned away")
+                continue
+            if not self._doors.may(host, mono_ms()):
+                accepted.close()
+                self._note(f"somebody at {host} dials too often; some attempts were turned away")
                 continue
             self._half_open[host] = self._half_open.get(host, 0) + 1
             self._spawn(self._accept(accepted, host, address[1]))

@@ -316,6 +316,23 @@ def test_the_links_that_others_open_are_bounded(monkeypatch: pytest.MonkeyPatch)
     run(scene)
 
 
+def test_a_member_that_names_another_port_each_time_costs_a_few_dialers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links, "DIALERS_MAX", 8)
+
+    async def scene() -> None:
+        a, b = Home("a"), End("b", members(*NAMES))
+        port = await a.links.run()
+        for number in range(20):
+            b.transport.port = 1_000 + number
+            await b.transport.dial(HOST, port)
+            await until(lambda: len(a.told) == number + 1)  # noqa: B023 - it is awaited here
+        assert a.links._dialers <= 8
+        assert len(list(a.links._book)) <= 8
+        await a.links.close()
+
+    run(scene)
+
+
 def test_ones_own_address_is_dialed_once_and_forgotten() -> None:
     async def scene() -> None:
         a = Home("a")

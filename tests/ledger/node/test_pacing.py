@@ -6,7 +6,7 @@ import pytest
 
 from ledger.gossip import frames, presence
 from ledger.node import pacing
-from ledger.node.pacing import LIMITS, OTHER, Backoff, Bucket, Meter, Pulse
+from ledger.node.pacing import LIMITS, OTHER, Backoff, Bucket, Doors, Meter, Pulse
 
 
 def test_a_bucket_gives_its_burst_at_once_and_then_its_rate() -> None:
@@ -32,6 +32,19 @@ def test_a_clock_that_stands_or_steps_back_gives_nothing_for_nothing() -> None:
     assert bucket.take(1, 1_000) == 0
     assert bucket.take(1, 500) == 100
     assert bucket.take(1, 1_000) == 200
+
+
+def test_each_address_may_begin_so_often_and_who_may_not_is_not_charged() -> None:
+    doors = Doors(10, 3, 2)
+    assert [doors.may("a", 0) for _ in range(5)] == [True] * 3 + [False] * 2
+    assert doors.may("b", 0), "somebody else"
+    assert [doors.may("a", now_ms) for now_ms in (50, 99, 100, 101)] == [False, False, True, False]
+    assert [doors.may("a", 10_000) for _ in range(4)] == [True] * 3 + [False]
+
+
+def test_the_addresses_that_are_watched_are_bounded_and_the_oldest_is_forgotten() -> None:
+    doors = Doors(1, 1, 2)
+    assert [doors.may(where, 0) for where in ("a", "b", "a", "c", "a", "b")] == [True, True, False, True, False, True]
 
 
 @pytest.mark.parametrize("kind", sorted(LIMITS))

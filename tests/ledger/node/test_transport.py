@@ -311,6 +311,23 @@ def test_strangers_of_one_address_hold_few_places_from_their_first_byte_on() -> 
     run(scene)
 
 
+def test_who_dials_too_often_is_turned_away_before_anything_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "INTRODUCTIONS_BURST", 2)
+    monkeypatch.setattr(transport, "mono_ms", lambda: 1_000)
+
+    async def scene() -> None:
+        a, b = End("a", members("a", "b")), End("b", members("a", "b"))
+        port = await b.transport.listen("127.0.0.1", 0)
+        for _ in range(2):
+            assert await a.transport.dial("127.0.0.1", port) == 1
+        with pytest.raises(LinkFailed):
+            await a.transport.dial("127.0.0.1", port)
+        assert b.notes == ["somebody at 127.0.0.1 dials too often; some attempts were turned away"]
+        await b.transport.close()
+
+    run(scene)
+
+
 def test_the_places_of_all_addresses_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "HALF_OPEN_MAX", 3)
 
