@@ -207,7 +207,7 @@ def test_noise_and_slow_strangers_cost_no_more_than_the_introduction(monkeypatch
     run(scene)
 
 
-@pytest.mark.parametrize("host", ["a" * 70, "..", "no such host"])
+@pytest.mark.parametrize("host", ["a" * 70, ".."])
 def test_a_host_that_is_no_name_is_a_failed_link(host: str) -> None:
     a = End("a", members("a", "b"))
     with pytest.raises(LinkFailed, match="does not answer"):
