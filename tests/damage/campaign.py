@@ -2,9 +2,10 @@
 
 A folder with a ledger (closed in order, or cut off with its log beside it), the node's journal and the wallet's votes gets
 one damage: flipped bits, sectors zeroed, filled, swapped or put back as they once were, a cut or stretched end. Then it is
-opened and everything is read. Good is: the same answers as before (or those of an earlier final block, where the end of the
-log was hit); an error that says damage; a ledger set aside; a block that is missing until it is repaired, and the same
-answers after. Bad is any other answer and any other exception.
+opened and everything is read. Good is: the same answers as before; those of an earlier final block, where the end of the log
+was hit or so much was put back that the file is whole as it once was (neighbors have the rest, the signer its own record);
+an error that says damage; a ledger set aside; a block that is missing until it is repaired, and the same answers after. Bad
+is any other answer and any other exception.
 """
 
 from __future__ import annotations
@@ -180,7 +181,7 @@ def one_case(street: Street, seed: int, folder: Path) -> tuple[str, str]:
             return where, judge_votes(street, folder)
         if target == journal.FILE_NAME:
             return where, judge_journal(street, folder)
-        return where, judge_ledger(street, folder, with_log=source == street.cut)
+        return where, judge_ledger(street, folder, may_end_earlier=source == street.cut or kind == "stale")
     except Wrong as wrong:
         raise Wrong(f"seed {seed}: {where}: {wrong}") from None
     except Exception as error:
@@ -217,7 +218,7 @@ def _wrong(text: str) -> str:
     raise Wrong(text)
 
 
-def judge_ledger(street: Street, folder: Path, *, with_log: bool) -> str:
+def judge_ledger(street: Street, folder: Path, *, may_end_earlier: bool) -> str:
     """See the module."""
     notes: list[str] = []
     try:
@@ -233,14 +234,14 @@ def judge_ledger(street: Street, folder: Path, *, with_log: bool) -> str:
             if not notes or height not in (0, 20):
                 raise Wrong("set aside without a word, or not begun anew")
             return SET_ASIDE
-        return _compare(street, store, height, with_log)
+        return _compare(street, store, height, may_end_earlier)
     finally:
         store.close()
 
 
-def _compare(street: Street, store: Store, height: int, with_log: bool) -> str:
+def _compare(street: Street, store: Store, height: int, may_end_earlier: bool) -> str:
     best = max(street.tips)
-    if height != best and not with_log:
+    if height != best and not may_end_earlier:
         raise Wrong("final blocks are gone without a word")
     truth = street.truth if height == best else {}
     stopped = False
