@@ -35,7 +35,7 @@ from ledger.gossip import frames, presence, sync
 from ledger.node import __main__ as node
 from ledger.node import api, peers, store, transport
 from ledger.simplex import messages, records
-from ledger.state import blocks, state
+from ledger.state import blocks, snapshot, state
 from ledger.state.events import to_item
 from ledger.wallet import guard, journal
 from ledger.wallet.__main__ import Wallet
@@ -297,6 +297,8 @@ PARSERS: Final = (
     Parser("wallet-answer", _answer, (DecodeError, SignerRefused, SignerUnavailable)),
     Parser("signed", guard.decode_signed, _DECODE, again=lambda s: bytes(s.encoded())),
     Parser("log", lambda d: (*journal.parse_log(d), d), (journal.DamagedLog,), Form.RAW, again=_log_again),
+    Parser("vote-log", journal.parse_witnessed_log, (journal.DamagedLog,), Form.RAW),
+    Parser("manifest", snapshot.decode_manifest, _DECODE, again=lambda m: bytes(m.encoded())),
     Parser("events", store.decode_events, _DECODE, again=lambda events: codec.encode([to_item(e) for e in events])),
     Parser("state-rows", _rows, _DECODE),
     Parser("http-body", api.transaction_of, (api.ApiError,), _TEXT),

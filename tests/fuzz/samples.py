@@ -40,6 +40,7 @@ from ledger.simplex import records
 from ledger.simplex.effects import ProposalToSign, VoteToSign
 from ledger.simplex.messages import BodyRequest, CertificateRequest, Echo, Proposal, Status, encode_echo
 from ledger.state.events import to_item
+from ledger.state.snapshot import make_manifest
 from ledger.wallet import journal
 from ledger.wallet.guard import Signed
 from matcher_c import pack_commands
@@ -385,6 +386,34 @@ def _wallet() -> dict[str, Samples]:
             "refused-middle": journal.MAGIC + b"\x01" + log[len(journal.MAGIC) + 1 :],
             "refused-other": b"another file\n",
         },
+        "vote-log": _vote_log(signed.encoded()),
+        "manifest": _manifest(),
+    }
+
+
+def _vote_log(signed: bytes) -> Samples:
+    frame = len(signed).to_bytes(4, "big") + zlib.crc32(signed).to_bytes(4, "big") + signed
+    head = journal.WITNESSED_MAGIC.ljust(1_024, b"\0") + journal._place(4_096, frame).ljust(1_024, b"\0")
+    log = head.ljust(4_096, b"\0") + frame
+    return {
+        "taken": log,
+        "taken-new": b"",
+        "taken-cut": log[:1_000],  # as if it had been cut while it was made: the keystore knows that it was made before
+        "refused-lost": head.replace(frame[8:], frame[8:][::-1]) + log[len(head) :],
+        "refused-other": b"another file\n",
+    }
+
+
+def _manifest() -> Samples:
+    ledger = Ledger(street(2))
+    below = ledger.tip.peaks
+    header = ledger.step(ORIGIN_MS + 10).header
+    manifest = make_manifest(header, b"proof", below, [b"one piece", b"another"])
+    return {
+        "taken": manifest.encoded(),
+        "refused-history": manifest._replace(peaks=((1, HASH),)).encoded(),
+        "refused-empty": manifest._replace(hashes=()).encoded(),
+        "refused-hash": manifest._replace(hashes=(HASH[1:],)).encoded(),
     }
 
 
