@@ -8,6 +8,7 @@ Ed25519). `Scheme` is the seam by which the simulator runs thousands of seeds wi
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -38,6 +39,10 @@ DOMAIN_ORDERING: Final = _tag("energo/order/1")
 DOMAIN_RANK: Final = _tag("energo/rank/1")
 DOMAIN_ANNOUNCE: Final = _tag("energo/mdns/1")
 DOMAIN_RECOVERY: Final = _tag("energo/recover/1")
+DOMAIN_JOIN: Final = _tag("energo/join/1")
+DOMAIN_JOIN_MEMBER: Final = _tag("energo/join/m/1")
+DOMAIN_JOIN_NEWCOMER: Final = _tag("energo/join/n/1")
+DOMAIN_CARD: Final = _tag("energo/card/1")
 
 
 def sha256(*parts: bytes) -> bytes:
@@ -46,6 +51,16 @@ def sha256(*parts: bytes) -> bytes:
     for part in parts:
         digest.update(part)
     return digest.digest()
+
+
+def keyed_hash(key: bytes, message: bytes) -> bytes:
+    """HMAC-SHA256 (RFC 2104), 32 bytes."""
+    return hmac.digest(key, message, "sha256")
+
+
+def is_same(ours: bytes, theirs: bytes) -> bool:
+    """Whether they are equal, in a time that does not tell where they differ."""
+    return hmac.compare_digest(ours, theirs)
 
 
 def merkle_root(leaves: list[bytes]) -> bytes:
