@@ -88,9 +88,13 @@ class NodeClient:
         """The JSON document at a path such as `/v1/status`. Raises `NodeUnavailable`, `NodeRefused`."""
         return self._request("GET", target, None)
 
+    def post(self, target: str, body: object) -> Any:
+        """Hand a JSON document over. Raises `NodeUnavailable`, `NodeRefused`."""
+        return self._request("POST", target, body)
+
     def submit(self, raw: bytes) -> str:
         """Hand a signed transaction to the node; its id (hex). Raises `NodeUnavailable`, `NodeRefused`."""
-        return str(self._request("POST", "/v1/transactions", {"transaction": raw.hex()})["id"])
+        return str(self.post("/v1/transactions", {"transaction": raw.hex()})["id"])
 
     def wait(self, transaction_id: str, timeout_s: float = 8.0) -> Any:
         """The transaction's state, waiting up to `timeout_s` (below the client's own) for it to be final."""

@@ -234,16 +234,21 @@ def median_time_ms(certificate: Certificate) -> tuple[Millis | None, int]:
     return (times[(len(times) - 1) // 2] if times else None), len(times)
 
 
+def knows_time(certificate: Certificate | None, committee: Committee) -> bool:
+    """Whether so many votes of a certificate name a time (2f+1) that liars do not own their median."""
+    return certificate is None or median_time_ms(certificate)[1] >= 2 * committee.faulty_max + 1
+
+
 def block_time_ms(parent_time_ms: Millis, certificate: Certificate | None, committee: Committee) -> Millis:
     """The one time that a child of a block with this time and certificate may carry.
 
     max(parent + 1 ms, median); with fewer than 2f+1 non-zero times at most a second more than the parent's, because f liars
     would own the median; without any, parent + 1 ms (CometBFT's BFT time, with a lower bound on honest sources).
     """
-    median, count = (None, 0) if certificate is None else median_time_ms(certificate)
+    median = None if certificate is None else median_time_ms(certificate)[0]
     if median is None:
         return parent_time_ms + 1
-    if count < 2 * committee.faulty_max + 1:
+    if not knows_time(certificate, committee):
         median = min(median, parent_time_ms + 1_000)
     return max(parent_time_ms + 1, median)
 

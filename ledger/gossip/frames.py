@@ -12,6 +12,7 @@ from ledger.base import codec
 from ledger.base.codec import of_length, want, want_list
 from ledger.base.errors import DecodeError
 from ledger.base.limits import FRAME_BYTES_MAX, TRANSACTION_BYTES_MAX
+from ledger.base.recovery import Recovery, decode_recovery
 from ledger.base.votes import (
     EVIDENCE_BYTES_MAX,
     Certificate,
@@ -46,7 +47,7 @@ from .sync import Range, RangeRequest, decode_range, decode_range_request
 
 LENGTH_BYTES: Final = 4
 
-AnyMessage = Message | Transaction | Have | Want | RangeRequest | Range
+AnyMessage = Message | Transaction | Have | Want | RangeRequest | Range | Recovery
 
 VOTE: Final = 10
 CERTIFICATE: Final = 11
@@ -60,6 +61,7 @@ ECHO: Final = 18
 CLONE_SEEN: Final = 19
 RANGE_REQUEST: Final = 20
 RANGE: Final = 21
+RECOVERY: Final = 22
 TRANSACTION: Final = 30
 HAVE: Final = 31
 WANT: Final = 32
@@ -92,6 +94,8 @@ def encode(message: AnyMessage) -> bytes:
             kind, payload = RANGE_REQUEST, codec.encode(tuple(message))
         case Range():
             kind, payload = RANGE, codec.encode(tuple(message))
+        case Recovery():
+            kind, payload = RECOVERY, message.encoded()
         case Transaction():
             kind, payload = TRANSACTION, message.raw
         case Have():
@@ -127,6 +131,7 @@ _DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
     CLONE_SEEN: decode_clone_seen,
     RANGE_REQUEST: decode_range_request,
     RANGE: decode_range,
+    RECOVERY: decode_recovery,
     TRANSACTION: _transaction,
     HAVE: lambda raw: Have(_short_ids(raw)),
     WANT: lambda raw: Want(_short_ids(raw)),

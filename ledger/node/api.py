@@ -26,6 +26,7 @@ from ledger.base import codec
 from ledger.base.crypto import HASH_BYTES
 from ledger.base.errors import ConfigError, DecodeError, EnergoError
 from ledger.base.limits import LOCAL_REQUEST_BYTES_MAX
+from ledger.base.recovery import decode_recovery
 from ledger.client import socket_path
 from ledger.state.tables import ACCOUNT
 
@@ -128,6 +129,25 @@ async def _pools(node: Node, request: Request) -> Any:
     return views.pools(node.core.chain.final.state, node.names)
 
 
+async def _members(node: Node, request: Request) -> Any:
+    core = node.core
+    return views.members(core.chain.final.state, core.directory, core.machine.committee, node.names)
+
+
+async def _recovery(node: Node, request: Request) -> Any:
+    return node.recovery()
+
+
+async def _announce(node: Node, request: Request) -> Any:
+    try:
+        document = json.loads(await _body(request))
+        recovery = decode_recovery(bytes.fromhex(document["recovery"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ApiError(400, "malformed", 'the body must be {"recovery": "hexadecimal digits"}') from None
+    node.announce_recovery(recovery)
+    return node.recovery()
+
+
 def transaction_of(body: bytes) -> bytes:
     """The transaction's bytes in the body of a request. Raises `ApiError`."""
     try:
@@ -136,13 +156,17 @@ def transaction_of(body: bytes) -> bytes:
         raise ApiError(400, "malformed", 'the body must be {"transaction": "hexadecimal digits"}') from None
 
 
-async def _submit(node: Node, request: Request) -> Any:
+async def _body(request: Request) -> bytes:
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > LOCAL_REQUEST_BYTES_MAX:
             raise ApiError(413, "too_large", f"a request has at most {LOCAL_REQUEST_BYTES_MAX} bytes")
-    transaction_id, known = node.submit(transaction_of(bytes(body)))
+    return bytes(body)
+
+
+async def _submit(node: Node, request: Request) -> Any:
+    transaction_id, known = node.submit(transaction_of(await _body(request)))
     return {"id": transaction_id.hex(), "status": "known" if known else "pending"}
 
 
@@ -176,13 +200,15 @@ _READS: Final[dict[str, Handler]] = {
     "/v1/feeds/{name}": _feed,
     "/v1/slots": _slots,
     "/v1/blocks": _blocks,
+    "/v1/members": _members,
+    "/v1/recovery": _recovery,
     "/v1/orders": _orders,
     "/v1/trades": _trades,
     "/v1/generators": _generators,
     "/v1/pools": _pools,
     "/v1/transactions/{id}": _transaction,
 }
-_WRITES: Final[dict[str, Handler]] = {"/v1/transactions": _submit}
+_WRITES: Final[dict[str, Handler]] = {"/v1/transactions": _submit, "/v1/recovery": _announce}
 
 
 def application(node: Node, *, writes: bool) -> Starlette:

@@ -12,7 +12,7 @@ from ledger.base.crypto import ED25519, Scheme
 from ledger.base.errors import DecodeError, InvalidBlock, InvalidTransaction
 from ledger.base.genesis import Genesis
 from ledger.base.intents import Envelope
-from ledger.base.recovery import decode_recovery
+from ledger.base.recovery import Recovery, decode_recovery
 from ledger.base.units import Millis
 from ledger.base.votes import Certificate, Committee, Evidence, Vote
 from ledger.gossip.flood import HAVE_IDS_MAX, Announcer, Have, Seen, Transaction, Want
@@ -87,6 +87,8 @@ class Core:
         self.chain = Chain(self.context, final)
         self.mempool = Mempool(self.context)
         self.directory = Directory(final.state)
+        self.notice: Recovery | None = None
+        self._noticed_ms, self._notice_ms = now.mono_ms, genesis.membership.recovery_notice_ms
         self.silent = False  # this key signs nothing any more
         self._effects = Effects()
         self._linked: list[int] = []
@@ -147,6 +149,35 @@ class Core:
             )
             self._sends.append((None, self.machine.status()))
             self.machine.progress(now)
+
+    def announce_recovery(self, recovery: Recovery, now: Now, waited_ms: Millis = 0) -> None:
+        """Take in what the households signed; it begins when it has stood on the screens long enough.
+
+        `waited_ms`: how long it stood there before this start. Raises `InvalidBlock` where it does not fit here.
+        """
+        check_recovery(self.context, self.chain.final, recovery)
+        if self.notice is None or self.notice != recovery:
+            self.notice, self._noticed_ms = recovery, now.mono_ms - waited_ms
+            self._sends.append((None, recovery))
+            self._notes.append(
+                f"recovery: epoch {recovery.epoch} is to begin above height {recovery.height} with "
+                f"{len(recovery.committee)} voters; the nodes left out may hold another history"
+            )
+        self._await_recovery(now)
+
+    def recovery_waited_ms(self, now: Now) -> Millis:
+        """How long the notice has stood."""
+        return now.mono_ms - self._noticed_ms
+
+    def _await_recovery(self, now: Now) -> None:
+        notice = self.notice
+        if notice is None:
+            return
+        if notice.block_hash != self.chain.final.hash:
+            self.notice = None
+            self._notes.append("recovery: the street has gone on; what was signed for it is void")
+        elif self.machine.epoch < notice.epoch and self.recovery_waited_ms(now) >= self._notice_ms:
+            self.begin_recovery(notice.encoded(), now)
 
     def begin_recovery(self, recovery: bytes, now: Now) -> None:
         """Begin the epoch that the households agreed on. Raises `DecodeError`, `InvalidBlock` where it does not fit here."""
@@ -229,6 +260,8 @@ class Core:
         if peer not in self._linked:
             self._linked.append(peer)
         self._sends.append((peer, self.machine.status()))
+        if self.notice is not None:
+            self._sends.append((peer, self.notice))
         waiting = tuple(self.mempool.short_ids()[:HAVE_IDS_MAX])
         if waiting:
             self._sends.append((peer, Have(waiting)))
@@ -273,6 +306,8 @@ class Core:
                 answer = self.archive.range(message.from_height)
                 if answer is not None:
                     self._sends.append((peer, answer))
+            case Recovery():
+                self._take_recovery(message, now)
             case Range():
                 self._take_range(peer, message, now)
             case Transaction():
@@ -289,6 +324,7 @@ class Core:
         self._after(now)
 
     def _after(self, now: Now) -> None:
+        self._await_recovery(now)
         self._follow_epoch(now)
         self._say_ready(now)
         self._catch_up(now)
@@ -307,11 +343,13 @@ class Core:
         announce = self._announcer.deadline_ms(len(self.mempool))
         if announce is not None:
             times.append(announce)
+        if self.notice is not None:
+            times.append(self._noticed_ms + self._notice_ms)
         if self._ready_due_ms > now.mono_ms:
             times.append(self._ready_due_ms)
         if self._sync_asked_ms is not None:
             times.append(self._sync_asked_ms + SYNC_RETRY_TIMEOUTS * self.machine.timeout_ms)
-        return max(now.mono_ms + 1, min(times))
+        return max(now.mono_ms + 1, min(t for t in times if t > now.mono_ms))
 
     def take_work(self) -> Work:
         """What came of the events since the last call."""
@@ -385,6 +423,12 @@ class Core:
             )
             return
         self._sync_asked_ms = None
+
+    def _take_recovery(self, recovery: Recovery, now: Now) -> None:
+        try:
+            self.announce_recovery(recovery, now)
+        except InvalidBlock as error:
+            self._notes.append(f"a recovery that does not fit here was dropped: {error}")
 
     def _take_transaction(self, peer: int, raw: bytes, now: Now) -> None:
         try:

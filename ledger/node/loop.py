@@ -20,9 +20,10 @@ import sdnotify
 import matcher_c
 from ledger.base.address import format_address
 from ledger.base.crypto import account_of_key
-from ledger.base.errors import InvalidTransaction, SignerRefused, SignerUnavailable
+from ledger.base.errors import InvalidBlock, InvalidTransaction, SignerRefused, SignerUnavailable
 from ledger.base.genesis import Genesis
 from ledger.base.intents import decode_transaction
+from ledger.base.recovery import Recovery
 from ledger.base.votes import Committee, Vote, encode_vote
 from ledger.gossip import frames
 from ledger.simplex.effects import Committed, Now, ProposalToSign, ReadyToSign, ToSign, VoteToSign
@@ -36,6 +37,7 @@ from .database import version_words
 from .journal import Journal
 from .links import Events, Links, Network
 from .log import Log
+from .notice import SAVE_S, NoticeFile
 from .signer import Signer
 from .store import KEPT, Retention, Store
 from .upkeep import keep_up
@@ -100,6 +102,10 @@ class Node:
         self.names.update(final.state)
         self._peers = dict(self.core.directory.peers)
         self.core.machine.recover(journal.records, self._now())
+        self._notice = NoticeFile(settings.data)
+        kept = self._notice.load()
+        if kept is not None:
+            self._take_notice(*kept)
         self._wake = asyncio.Event()
         self._ticked = asyncio.Event()
         self._stop = asyncio.Event()
@@ -223,6 +229,49 @@ class Node:
             )
         return found
 
+    def announce_recovery(self, recovery: Recovery) -> None:
+        """Put a recovery that the households signed on the screens. Raises `InvalidBlock` where it does not fit here."""
+        self.core.announce_recovery(recovery, self._now())
+        self._wake.set()
+
+    def recovery(self) -> dict[str, Any]:
+        """The recovery that is to begin, and when."""
+        notice, core = self.core.notice, self.core
+        if notice is None:
+            return {"recovery": None}
+        left_ms = self.genesis.membership.recovery_notice_ms - core.recovery_waited_ms(self._now())
+        return {
+            "recovery": notice.encoded().hex(),
+            "epoch": notice.epoch,
+            "height": notice.height,
+            "committee": [
+                core.directory.name_of(peer)
+                for key in notice.committee
+                if (peer := core.directory.peer_of_node(key)) is not None
+            ],
+            "signed": len(notice.signatures),
+            "begins_in_ms": max(0, left_ms),
+            "begun": core.machine.epoch >= notice.epoch,
+        }
+
+    def _take_notice(self, recovery: Recovery, waited_ms: int) -> None:
+        try:
+            self.core.announce_recovery(recovery, self._now(), waited_ms)
+        except InvalidBlock as error:
+            self.log.note(f"the recovery that was announced here does not fit any more: {error}")
+
+    async def _keep_notice(self) -> None:
+        """Keep on disk how long a recovery has stood on the screens."""
+        kept = False
+        while True:
+            if self.core.notice is not None:
+                self._notice.save(self.core.notice, self.core.recovery_waited_ms(self._now()))
+                kept = True
+            elif kept:
+                self._notice.clear()
+                kept = False
+            await asyncio.sleep(SAVE_S)
+
     # ---- running
 
     async def run(self, serve: Callable[[Node], Served]) -> None:
@@ -233,6 +282,7 @@ class Node:
         self._spawn(self._pump())
         self._spawn(self._tick())
         self._spawn(self._watchdog())
+        self._spawn(self._keep_notice())
         self._spawn(keep_up(self.store, self.log.note, lambda: None))
         self.log.note(f"ready on port {port}, height {self.core.chain.final.header.height}, {version_words()}")
         sdnotify.SystemdNotifier().notify("READY=1")

@@ -11,13 +11,15 @@ from ledger.base.errors import DecodeError
 from ledger.base.genesis import PRICINGS, Device, Genesis, Role, counterparty_name
 from ledger.base.intents import BUY, FLAG_NAMES
 from ledger.base.units import SLOT_PROFILE_S, Millis, format_money, format_price, format_share
+from ledger.base.votes import Committee
 from ledger.state.blocks import Block, Header
 from ledger.state.events import Burned, Canceled, Event, Minted, Payout, Receipt, Rested, SlotClosed, Trade
 from ledger.state.rules import balances
-from ledger.state.rules.membership import member_of_key
+from ledger.state.rules.membership import epoch_of, member_of_key
 from ledger.state.state import State
 from ledger.state.tables import (
     ACCOUNT,
+    APPROVAL,
     BALANCE,
     CASH,
     COMMITMENT,
@@ -26,6 +28,7 @@ from ledger.state.tables import (
     DUE,
     FEED,
     GENERATOR,
+    NOMINATION,
     ORDER,
     PAID,
     POOL,
@@ -34,6 +37,7 @@ from ledger.state.tables import (
     watt,
 )
 
+from .directory import Directory
 from .store import ReadingRow
 
 
@@ -230,6 +234,42 @@ def block(each: Block, size: int, names: Names, leader: str) -> dict[str, Any]:
         "transactions": len(each.transactions),
         "state_root": header.state_root.hex(),
         "bytes": size,
+    }
+
+
+def members(state: State, directory: Directory, committee: Committee, names: Names) -> dict[str, Any]:
+    """Who votes, who may, and what waits for approval."""
+    epoch = epoch_of(state)
+    nominations: dict[bytes, int] = {}
+    for _, row in state.scan(NOMINATION):
+        for home in row.homes:
+            nominations[home] = nominations.get(home, 0) + 1
+    return {
+        "epoch": committee.epoch,
+        "committee": len(committee),
+        "quorum": committee.quorum,
+        "next_committee": len(epoch.coming) or None,
+        "ready": len(epoch.ready),
+        "members": [
+            {
+                "name": peer.name,
+                "account": format_address(peer.account),
+                "status": peer.status.name.lower(),
+                "seat": committee.seat(peer.node_key),
+                "nominations": nominations.get(peer.account, 0),
+                "node_key": peer.node_key.hex(),
+                "transport_key": peer.transport_key.hex(),
+            }
+            for _, peer in sorted(directory.peers.items())
+        ],
+        "approvals": [
+            {
+                "what": bytes(key[0]).hex(),  # type: ignore[arg-type]  # keyed by a hash
+                "households": [names.of(account) for account in row.accounts],
+                "until_height": row.until_height,
+            }
+            for key, row in state.scan(APPROVAL)
+        ],
     }
 
 

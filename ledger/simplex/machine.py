@@ -17,7 +17,7 @@ from ledger.base.errors import InvalidBlock
 from ledger.base.genesis import Genesis
 from ledger.base.limits import BLOCK_BYTES_MAX
 from ledger.base.units import Millis
-from ledger.base.votes import Certificate, Committee, Evidence, Kind, Vote, block_time_ms, evidence_is_valid
+from ledger.base.votes import Certificate, Committee, Evidence, Kind, Vote, block_time_ms, evidence_is_valid, knows_time
 from ledger.state.blocks import Block
 from ledger.state.chain import Chain
 from ledger.state.mempool import Mempool
@@ -359,7 +359,7 @@ class Machine:
         for certificate in self.register.formed(self.final_view + 1, self.view + VIEWS_AHEAD):
             self._keep_certificate(certificate)
             if certificate.view == self.view and certificate.kind != Kind.NULLIFY and self.me is not None:
-                self.time.judge(certificate, self.me)
+                self.time.judge(certificate, self.me, now)
         self._commit_final(now)
         if not self._leave_views(now):
             return
@@ -532,7 +532,8 @@ class Machine:
         parent, certificate = tip
         certificate = None if certificate is None else self.register.fullest(certificate)
         time_ms = block_time_ms(parent.header.time_ms, certificate, self.committee)
-        tick = self.estimate_ms(now) - time_ms > self.genesis.timing.stale_ms
+        lags = self.estimate_ms(now) - time_ms > self.genesis.timing.stale_ms
+        tick = lags and knows_time(certificate, self.committee)  # where too few know the time, a tick does not help
         draft = Draft(
             self.epoch,
             self.view,
@@ -594,7 +595,8 @@ class Machine:
             return False
         self.bodies.check_time(block, certificate)
         self.chain.execute(block)
-        earliest_ms = self.time.earliest_ms(now)
+        held = None if certificate is None else self.register.fullest(certificate)
+        earliest_ms = self.time.earliest_ms(now) if knows_time(held, self.committee) else None
         if block.transactions and earliest_ms is not None and header.time_ms < earliest_ms:
             raise InvalidBlock("block time", header.time_ms, f"at least {earliest_ms}")
         return True

@@ -58,12 +58,22 @@ class Timekeeper:
         wall_ms = self.wall_ms(now)
         return None if wall_ms is None else wall_ms - self._tolerance_ms
 
-    def judge(self, certificate: Certificate, me: int) -> None:
-        """Compare our clock in a certificate that formed live in the current view with the others'."""
+    def judge(self, certificate: Certificate, me: int, now: Now) -> None:
+        """Compare our clock in a certificate that formed live in the current view with the others'.
+
+        More of them than may lie must differ from it before it is doubted, and as many agree before it is trusted again: with
+        two others, one liar is half of them, and their median would be his.
+        """
         if me not in certificate.signers:
             return
-        mine = certificate.times_ms[certificate.signers.index(me)]
+        mine = (
+            certificate.times_ms[certificate.signers.index(me)] or now.wall_ms
+        )  # a doubted clock says nothing in votes
         pairs = zip(certificate.signers, certificate.times_ms, strict=True)
-        others = sorted(time_ms for signer, time_ms in pairs if time_ms and signer != me)
-        if mine and others:
-            self._agrees = abs(mine - others[(len(others) - 1) // 2]) <= self._tolerance_ms
+        if mine is None:
+            return
+        near = [abs(mine - time_ms) <= self._tolerance_ms for signer, time_ms in pairs if time_ms and signer != me]
+        if near.count(False) > self._faulty_max:
+            self._agrees = False
+        elif near.count(True) > self._faulty_max:
+            self._agrees = True

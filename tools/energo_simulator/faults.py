@@ -67,8 +67,11 @@ def _one_odd(rng: random.Random, faults: Faults, odd: str, homes: int, liars: in
             return replace(faults, clockless=0, odd_clocks=few)
         case "card":
             return replace(faults, restored=few)
-        case "copy":
-            return replace(faults, cloned=few)
+        case (
+            "copy"
+        ):  # noticed within some redials where neighbors hear both; nobody can where the network keeps them apart
+            near = replace(faults, delay_ms_max=min(200, faults.delay_ms_max), loss=min(50, faults.loss), slow_ms=0)
+            return replace(near, cloned=few, partitions=False, one_way=False, clogs=False, crash=0, blackout=False)
         case "seats":
             return replace(faults, churn=homes > 1, seats=rng.choice((0, 4)) if homes > 4 else 0)
     return faults
