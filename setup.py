@@ -22,6 +22,7 @@ RUNTIME = [
     "pyserial>=3.5",
     "rich>=13",
     "sdnotify>=0.3.2",
+    "spake2>=0.8",
     "sqlite-utils>=3.38",
     "starlette>=0.46",
     "uvicorn>=0.32",

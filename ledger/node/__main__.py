@@ -59,9 +59,11 @@ def load_settings(config: Path) -> Settings:
         ip_address(listen)
     except ValueError:
         raise ConfigError(f"{config}: [network] listen: {listen!r} is not an address; :: is all of them") from None
+    genesis_file = node.file("genesis")
     settings = Settings(
         name=name,
-        genesis=load_genesis(node.file("genesis")),
+        genesis=load_genesis(genesis_file),
+        genesis_file=genesis_file,
         data=data,
         operators=served.file("operators"),
         view=served.file("view"),

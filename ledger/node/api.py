@@ -170,6 +170,24 @@ async def _submit(node: Node, request: Request) -> Any:
     return {"id": transaction_id.hex(), "status": "known" if known else "pending"}
 
 
+async def _invite(node: Node, request: Request) -> Any:
+    body = await _body(request)
+    try:
+        wanted = json.loads(body)
+        long, bus = wanted.get("long", False), wanted.get("bus", "")
+    except (ValueError, AttributeError, RecursionError):
+        long, bus = None, None
+    if type(long) is not bool or type(bus) is not str:
+        raise ApiError(400, "malformed", 'the body must be {"long": true or false, "bus": "a bus, or nothing"}')
+    if bus and all(each.name != bus for each in node.genesis.buses):
+        raise ApiError(404, "unknown_bus", f"no bus of this street is called {bus}")
+    return node.invite(long=long, bus=bus)
+
+
+async def _invitations(node: Node, request: Request) -> Any:
+    return node.door.show()
+
+
 async def _transaction(node: Node, request: Request) -> Any:
     try:
         wanted = codec.of_length(bytes.fromhex(request.path_params["id"]), HASH_BYTES, "id")
@@ -208,7 +226,12 @@ _READS: Final[dict[str, Handler]] = {
     "/v1/pools": _pools,
     "/v1/transactions/{id}": _transaction,
 }
-_WRITES: Final[dict[str, Handler]] = {"/v1/transactions": _submit, "/v1/recovery": _announce}
+_WRITES: Final[dict[str, Handler]] = {
+    "/v1/transactions": _submit,
+    "/v1/recovery": _announce,
+    "/v1/invitations": _invite,
+}
+_OPERATORS_READS: Final[dict[str, Handler]] = {"/v1/invitations": _invitations}  # who comes is not everybody's matter
 
 
 def application(node: Node, *, writes: bool) -> Starlette:
@@ -236,6 +259,7 @@ def application(node: Node, *, writes: bool) -> Starlette:
 
     routes = [Route(path, endpoint(handler), methods=["GET"]) for path, handler in _READS.items()]
     if writes:
+        routes += [Route(path, endpoint(handler), methods=["GET"]) for path, handler in _OPERATORS_READS.items()]
         routes += [Route(path, endpoint(handler), methods=["POST"]) for path, handler in _WRITES.items()]
     return Starlette(routes=routes, exception_handlers={HTTPException: http_error})
 

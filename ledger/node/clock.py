@@ -23,6 +23,11 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def random_digits(count: int) -> str:
+    """Decimal digits from the system's generator, each as likely as the others: codes that a person carries."""
+    return f"{secrets.randbelow(10**count):0{count}}"
+
+
 def random_bytes(count: int) -> bytes:
     """Bytes from the system's generator: nonces and ids of this run."""
     return secrets.token_bytes(count)

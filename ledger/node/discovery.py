@@ -195,15 +195,7 @@ class Discovery:
             self._zeroconf = AsyncZeroconf(
                 interfaces=choice, ip_version=family if choice is InterfaceChoice.All else None
             )
-            info = AsyncServiceInfo(
-                SERVICE,
-                f"{nonce.hex()}.{SERVICE}",
-                parsed_addresses=addresses,
-                port=port,
-                properties={"n": nonce.hex(), "t": tag_of(self._chain_id, nonce).hex()},
-                server=f"energo-{nonce.hex()}.local.",
-            )
-            await self._zeroconf.async_register_service(info, cooperating_responders=True)
+            await self._tell(self._zeroconf, addresses, port, nonce)
             self._browser = AsyncServiceBrowser(self._zeroconf.zeroconf, SERVICE, handlers=[self._changed])
         except (
             OSError,
@@ -215,6 +207,20 @@ class Discovery:
             await self._take_back()
             return False
         return True
+
+    async def _tell(self, carrier: AsyncZeroconf, addresses: list[str], port: int, nonce: bytes) -> None:
+        info = AsyncServiceInfo(
+            SERVICE,
+            f"{nonce.hex()}.{SERVICE}",
+            parsed_addresses=addresses,
+            port=port,
+            properties={"n": nonce.hex(), "t": tag_of(self._chain_id, nonce).hex()},
+            server=f"energo-{nonce.hex()}.local.",
+        )
+        await carrier.async_register_service(info, cooperating_responders=True)
+
+    def _is_wanted(self, nonce: bytes, tag: bytes) -> bool:
+        return nonce not in self._nonces and tag == tag_of(self._chain_id, nonce)
 
     def _changed(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
         if state_change is not ServiceStateChange.Removed and len(self._tasks) < RESOLVING_MAX:
@@ -234,7 +240,7 @@ class Discovery:
             tag = bytes.fromhex((info.properties.get(b"t") or b"").decode())
         except ValueError:
             return  # somebody else's idea of this service
-        if nonce in self._nonces or len(nonce) != NONCE_BYTES or tag != tag_of(self._chain_id, nonce):
+        if len(nonce) != NONCE_BYTES or not self._is_wanted(nonce, tag):
             return
         for host in info.parsed_scoped_addresses():
             if info.port:
@@ -254,6 +260,21 @@ class Discovery:
         self._at = None
         async with self._renewing:
             await self._take_back()
+
+
+class Search(Discovery):
+    """Only listens, for the nodes of whatever street: a newcomer belongs to none yet."""
+
+    def __init__(
+        self, *, interfaces: Sequence[str], on_peer: Callable[[str, int], None], note: Callable[[str], None]
+    ) -> None:
+        super().__init__(chain_id=b"", interfaces=interfaces, on_peer=on_peer, note=note)
+
+    async def _tell(self, carrier: AsyncZeroconf, addresses: list[str], port: int, nonce: bytes) -> None:
+        return  # there is nothing to dial here
+
+    def _is_wanted(self, nonce: bytes, tag: bytes) -> bool:
+        return True
 
 
 def _named_scope(host: str) -> str:

@@ -9,7 +9,7 @@ for again over the next one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from .discovery import Discovery, LinkWatch
 from .pacing import Backoff, Meter
 from .peers import ADDRESSES_MAX, Address, AddressBook, is_dialable, is_for_others
 from .signer import Signer
-from .transport import Directory, Itself, Link, LinkFailed, Transport, read_frames
+from .transport import Directory, Itself, Link, LinkFailed, Transport, Visit, read_frames
 
 REDIAL_FIRST_MS: Final = 200
 SILENT_MS: Final = 10_000  # a neighbor that starts or restarts is no news; one that is away for longer is said
@@ -62,6 +62,7 @@ class Events:
     frame: Callable[[int, bytes], None]
     broken: Callable[[BaseException], None]  # a bug, not a fault of the network
     clone: Callable[[str], None] | None = None  # another machine, at this address, has this home's transport key
+    visit: Callable[[Visit], Awaitable[None]] | None = None  # somebody who is no member wants to join
 
 
 class Links:
@@ -102,6 +103,7 @@ class Links:
             on_clone=self._cloned,
             note=note,
             now_ms=clock.wall_ms,
+            on_visit=events.visit,
         )
 
     def __len__(self) -> int:

@@ -20,20 +20,23 @@ import sdnotify
 import matcher_c
 from ledger.base.address import format_address
 from ledger.base.crypto import account_of_key
-from ledger.base.errors import InvalidBlock, InvalidTransaction, SignerRefused, SignerUnavailable
+from ledger.base.errors import InvalidBlock, InvalidTransaction, Refused, SignerRefused, SignerUnavailable
 from ledger.base.genesis import Genesis
-from ledger.base.intents import decode_transaction
+from ledger.base.intents import Admit, decode_transaction
 from ledger.base.recovery import Recovery
 from ledger.base.votes import Committee, Vote, encode_vote
 from ledger.gossip import frames
+from ledger.gossip.joining import Card
 from ledger.simplex.effects import Committed, Now, ProposalToSign, ReadyToSign, ToSign, VoteToSign
 from ledger.simplex.messages import BOOT_ID_BYTES
+from ledger.state.rules import membership
 from ledger.state.tables import CLOCK, NO_KEY
 from ledger.state.transition import Matchers
 
-from . import clock, views
+from . import clock, pointer, views
 from .core import Core
 from .database import version_words
+from .joining import Door
 from .journal import Journal
 from .links import Events, Links, Network
 from .log import Log
@@ -55,6 +58,7 @@ class Settings:
 
     name: str
     genesis: Genesis
+    genesis_file: Path
     data: Path
     operators: Path
     view: Path
@@ -85,6 +89,9 @@ class Node:
         self.genesis = settings.genesis
         self.names = views.Names(self.genesis)
         self._journal = journal
+        self._pointer = pointer.load(settings.data, self.genesis.chain_id)
+        if self._pointer is not None and (known := store.header(self._pointer.height)) is not None:
+            self._pointer.check(known.height, known.hash(), known.committee_hash)
         self._signer = Signer(settings.wallet)
         owner_key, node_key, transport_key = keys
         self.account = account_of_key(owner_key)
@@ -114,13 +121,21 @@ class Node:
         self._submitted_ms: dict[bytes, int] = {}
         self._finality_ms: deque[int] = deque(maxlen=FINALITY_SAMPLES)
         self._waiters: dict[bytes, list[asyncio.Future[int]]] = {}
+        self.door = Door(
+            settings.data,
+            settings.genesis_file,
+            chain_id=self.genesis.chain_id,
+            street=self._to_trust,
+            unwelcome=self._unwelcome,
+            note=log.note,
+        )
         self.links = Links(
             settings.network,
             chain_id=self.genesis.chain_id,
             own_key=transport_key,
             directory=self.core.directory,
             signer=self._signer,
-            events=Events(self._linked, self._unlinked, self._take, self.fail),
+            events=Events(self._linked, self._unlinked, self._take, self.fail, visit=self.door.serve),
             note=log.note,
         )
 
@@ -200,6 +215,27 @@ class Node:
             "syncing": self.core.syncing,
             "expiry_height": final.header.height + self.genesis.consensus.expiry_max // 2 + 1,
         }
+
+    def invite(self, *, long: bool, bus: str) -> dict[str, Any]:
+        """A new code for a home on this bus (empty: the own one). Raises `JoinFailed`, `DiskFailed`."""
+        return self.door.invite(long=long, bus=bus or self._own_bus())
+
+    def _own_bus(self) -> str:
+        own = next((home.bus for home in self.genesis.homes if home.name == self.settings.name), "")
+        return own or self.names.devices[self.settings.name].bus
+
+    def _to_trust(self) -> tuple[int, bytes, bytes]:
+        final = self.core.chain.final
+        return final.header.height, final.hash, final.header.committee_hash
+
+    def _unwelcome(self, card: Card) -> str:
+        """Empty, or why the ledger would refuse a newcomer's card."""
+        intent = Admit(card.name, card.owner_key, card.node_key, card.transport_key, card.bus, card.device_key)
+        try:
+            membership.check_new_home(self.core.chain.final.state, intent)
+        except Refused as error:
+            return str(error)
+        return ""
 
     def finality(self) -> dict[str, int | None]:
         """How long transactions of this home took to become final."""
@@ -403,6 +439,10 @@ class Node:
             self.links.send(to, frames.encode(message))
 
     def _commit(self, commits: Sequence[Committed]) -> None:
+        if self._pointer is not None:
+            for committed in commits:
+                header = committed.executed.header
+                self._pointer.check(header.height, committed.executed.hash, header.committee_hash)
         self.store.commit_all(commits)
         for committed in commits:
             block = committed.executed.block

@@ -30,6 +30,7 @@ from ledger.base.errors import DecodeError, EnergoError
 from ledger.base.limits import FRAME_BYTES_MAX
 from ledger.base.units import Millis
 from ledger.gossip.frames import LENGTH_BYTES
+from ledger.gossip.joining import is_ask
 
 from .clock import mono_ms, random_bytes
 from .pacing import Doors, Pulse
@@ -124,11 +125,27 @@ def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext, bytes]:
     finally:
         for descriptor in files:
             os.close(descriptor)
+    return server, client_context(), sha256(der)
+
+
+def client_context() -> ssl.SSLContext:
+    """TLS 1.3 as a client; no certificate is checked here, the proofs inside the tunnel bind the one that was shown."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.minimum_version = ssl.TLSVersion.TLSv1_3
     client.check_hostname = False
     client.verify_mode = ssl.CERT_NONE
-    return server, client, sha256(der)
+    return client
+
+
+class Visit(NamedTuple):
+    """Somebody who is no member and wants to join: the tunnel, what was said first by both, and where he is."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    own: Hello
+    first: bytes
+    certificate_hash: bytes
+    where: str
 
 
 class Directory(Protocol):
@@ -239,10 +256,11 @@ class Transport:
         on_clone: Callable[[str], None],
         note: Callable[[str], None],
         now_ms: Callable[[], int],
+        on_visit: Callable[[Visit], Awaitable[None]] | None = None,
     ) -> None:
         self._chain_id, self._own_id, self._directory, self._signer = chain_id, own_id, directory, signer
         self._on_link, self._may_link, self._note, self._now_ms = on_link, may_link, note, now_ms
-        self._on_clone = on_clone
+        self._on_clone, self._on_visit = on_clone, on_visit
         self._server_context, self._client_context, self._certificate_hash = _contexts()
         self._half_open: dict[str, int] = {}
         self._doors = Doors(INTRODUCTIONS_PER_S, INTRODUCTIONS_BURST, ADDRESSES_WATCHED_MAX)
@@ -289,11 +307,15 @@ class Transport:
                     host, port, ssl=self._client_context, server_hostname="", ssl_handshake_timeout=HANDSHAKE_S
                 )
         except (OSError, TimeoutError, UnicodeError) as error:  # the last: a host of the configuration that is no name
-            raise LinkFailed(f"{where} does not answer: {_words(error)}") from None
+            raise LinkFailed(f"{where} does not answer: {words_of(error)}") from None
         try:
             async with asyncio.timeout(HANDSHAKE_S):
-                peer, hello = await self._prove(reader, writer, dialed=True, certificate_hash=_peer_certificate(writer))
-                welcome, words = decode_welcome(await _receive(reader, HELLO_BYTES_MAX))
+                own, raw = await self._greet(reader, writer, dialed=True)
+                certificate_hash = peer_certificate(writer)
+                peer, hello = await self._prove(
+                    reader, writer, own, decode_hello(raw), dialed=True, certificate_hash=certificate_hash
+                )
+                welcome, words = decode_welcome(await receive(reader, HELLO_BYTES_MAX))
             if not welcome:
                 raise LinkFailed(f"it refused the link: {words}", hello.key)
         except Itself:
@@ -304,7 +326,7 @@ class Transport:
             raise LinkFailed(f"{where}: {error}", error.key) from None
         except (OSError, TimeoutError, asyncio.IncompleteReadError, DecodeError, EnergoError) as error:
             writer.close()
-            raise LinkFailed(f"{where}: the introduction failed: {_words(error)}") from None
+            raise LinkFailed(f"{where}: the introduction failed: {words_of(error)}") from None
         linked(hello.key)
         await self._on_link(Link(peer, hello.key, True, (host, port), self._now_ms(), reader, writer, listens=port))
         return peer
@@ -338,12 +360,24 @@ class Transport:
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 reader, writer = await _served(accepted, self._server_context)
-                peer, hello = await self._prove(reader, writer, dialed=False, certificate_hash=self._certificate_hash)
-                words = self._may_link(peer, hello.key, False)
-                await _send(writer, codec.encode((words == "", words)))
+                own, raw = await self._greet(reader, writer, dialed=False)
+                joins = is_ask(raw)
+                if not joins:
+                    certificate_hash = self._certificate_hash
+                    peer, hello = await self._prove(
+                        reader, writer, own, decode_hello(raw), dialed=False, certificate_hash=certificate_hash
+                    )
+                    words = self._may_link(peer, hello.key, False)
+                    await send(writer, codec.encode((words == "", words)))
+            if joins:
+                if self._on_visit is None:
+                    raise LinkFailed("it wants to join, and this node takes nobody in")
+                await self._on_visit(Visit(reader, writer, own, raw, self._certificate_hash, host))
+                writer.close()
+                return
         except (OSError, TimeoutError, asyncio.IncompleteReadError, DecodeError, EnergoError) as error:
             if not isinstance(error, Itself):
-                self._note(f"a stranger at {host} was turned away: {_words(error)}")
+                self._note(f"a stranger at {host} was turned away: {words_of(error)}")
             if writer is None:
                 accepted.close()
             else:
@@ -360,15 +394,27 @@ class Transport:
             Link(peer, hello.key, False, (host, port), self._now_ms(), reader, writer, listens=hello.port)
         )
 
-    async def _prove(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, dialed: bool, certificate_hash: bytes
-    ) -> tuple[int, Hello]:
-        """Exchange hellos and proofs; the peer's number and hello. Raises `LinkFailed`, `DecodeError`, a signer's error."""
+    async def _greet(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, dialed: bool
+    ) -> tuple[Hello, bytes]:
+        """The own hello, and what the other end says first. Raises `DecodeError`, `OSError`."""
         own = Hello(LINK_VERSION, self._chain_id, random_bytes(HASH_BYTES), self._own_id, self.port)
         if dialed:
             self._dialed_with.append(own.nonce)
-        await _send(writer, codec.encode(tuple(own)))
-        hello = decode_hello(await _receive(reader, HELLO_BYTES_MAX))
+        await send(writer, codec.encode(tuple(own)))
+        return own, await receive(reader, HELLO_BYTES_MAX)
+
+    async def _prove(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        own: Hello,
+        hello: Hello,
+        *,
+        dialed: bool,
+        certificate_hash: bytes,
+    ) -> tuple[int, Hello]:
+        """Exchange proofs; the peer's number and hello. Raises `LinkFailed`, `DecodeError`, a signer's error."""
         if hello.nonce in self._dialed_with or (dialed and certificate_hash == self._certificate_hash):
             raise Itself("it is this node itself")
         peer = self._peer_of(hello)
@@ -380,8 +426,8 @@ class Transport:
             peer=hello.key,
             certificate_hash=certificate_hash,
         )
-        await _send(writer, signature)
-        proof = await _receive(reader, SIGNATURE_BYTES)
+        await send(writer, signature)
+        proof = await receive(reader, SIGNATURE_BYTES)
         message = link_message(
             self._chain_id, int(not dialed), nonces[0], nonces[1], hello.key, self._own_id, certificate_hash
         )
@@ -450,7 +496,7 @@ async def _served(
     return reader, asyncio.StreamWriter(tunnel, protocol, reader, loop)
 
 
-def _words(error: BaseException) -> str:
+def words_of(error: BaseException) -> str:
     """What went wrong in an introduction, for a person."""
     if isinstance(error, asyncio.IncompleteReadError):
         return "it hung up in the middle of the introduction"
@@ -459,19 +505,22 @@ def _words(error: BaseException) -> str:
     return str(error)
 
 
-def _peer_certificate(writer: asyncio.StreamWriter) -> bytes:
+def peer_certificate(writer: asyncio.StreamWriter) -> bytes:
+    """SHA-256 of the certificate at the other end. Raises `LinkFailed`."""
     der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     if der is None:
         raise LinkFailed("it showed no certificate")
     return sha256(der)
 
 
-async def _send(writer: asyncio.StreamWriter, payload: bytes) -> None:
+async def send(writer: asyncio.StreamWriter, payload: bytes) -> None:
+    """One message with its length. Raises `OSError`."""
     writer.write(len(payload).to_bytes(LENGTH_BYTES, "big") + payload)
     await writer.drain()
 
 
-async def _receive(reader: asyncio.StreamReader, bytes_max: int) -> bytes:
+async def receive(reader: asyncio.StreamReader, bytes_max: int) -> bytes:
+    """One message without its length. Raises `DecodeError` where it is too long, `asyncio.IncompleteReadError`, `OSError`."""
     size = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
     if size > bytes_max:
         raise DecodeError(f"a message of {size} bytes where at most {bytes_max} are allowed")
@@ -484,6 +533,6 @@ async def read_frames(link: Link, take: Callable[[bytes], Millis]) -> None:
     Raises `DecodeError` for a bad length, `OSError` and `asyncio.IncompleteReadError` where the link ends.
     """
     while True:
-        wait_ms = take(await _receive(link.reader, FRAME_BYTES_MAX))
+        wait_ms = take(await receive(link.reader, FRAME_BYTES_MAX))
         if wait_ms:
             await asyncio.sleep(wait_ms / 1000)

@@ -164,7 +164,7 @@ def admit(state: State, account: bytes, intent: Admit, height: int) -> None:
         if member is None or member.status in (Status.ACTIVE, Status.PARKED, Status.ABSENT):
             raise Refused("known", "that household takes part already")
     else:
-        _check_new_home(state, intent)
+        check_new_home(state, intent)
     _free_node_key(state, intent.node_key, intent.transport_key, home)
     if not _approve(state, account, sha256(codec.encode((Admit.KIND, intent.body()))), height):
         return
@@ -173,7 +173,8 @@ def admit(state: State, account: bytes, intent: Admit, height: int) -> None:
     enter(state, home, intent.node_key, intent.transport_key)
 
 
-def _check_new_home(state: State, intent: Admit) -> None:
+def check_new_home(state: State, intent: Admit) -> None:
+    """Whether there is room and a name for it. Raises `Refused`."""
     if all(bus.name != intent.bus for _, bus in state.scan(BUS)):
         raise Refused("unknown_bus", f"no bus is called {intent.bus}")
     if any(row.name == intent.name for _, row in state.scan(ACCOUNT)) or state.get(DEVICE, (intent.name,)) is not None:
