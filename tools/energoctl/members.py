@@ -11,6 +11,7 @@ import click
 
 from . import answers
 from .commands import NodeCommand, SignedCommand, get, help_alone, wallet_path
+from .joining import invite, join
 from .signing import carry_out
 
 CARD_KEYS = ("owner_key", "node_key", "transport_key", "device_key")
@@ -21,6 +22,10 @@ CARD_KEYS = ("owner_key", "node_key", "transport_key", "device_key")
 def member(ctx: click.Context) -> None:
     """Show and change who votes in the street."""
     help_alone(ctx)
+
+
+member.add_command(invite)
+member.add_command(join)
 
 
 @member.command("list", cls=NodeCommand)
