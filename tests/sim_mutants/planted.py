@@ -27,7 +27,7 @@ from ledger.base.crypto import ED25519, Scheme
 from ledger.base.errors import InvalidBlock, InvalidTransaction
 from ledger.base.intents import CHAIN_PREFIX_BYTES, Envelope, Reading
 from ledger.base.votes import Certificate, Kind, Vote, decode_certificate
-from ledger.gossip import sync
+from ledger.gossip import joining, sync
 from ledger.node import core, transport
 from ledger.simplex import machine, register
 from ledger.simplex.bodies import Bodies
@@ -42,6 +42,7 @@ from ledger.state.state import State
 from ledger.state.tables import CASH, Balance
 from ledger.wallet.guard import Guard
 from ledger.wallet.journal import DurableLog
+from tests.ledger.gossip.test_joining import test_a_wrong_code_is_found_out_by_both_ends as wrong_code
 from tests.ledger.node.test_transport import test_a_proof_without_the_key_does_not_pass as link_without_the_key
 from tests.ledger.simplex.test_machine import (
     test_f_plus_one_nullifies_are_joined_at_once_and_one_alone_is_not_work as joins_f_plus_one,
@@ -84,7 +85,6 @@ class Planted:
 
 NOT_THERE_YET = (
     ("evidence window short", "double votes are noted, not yet carried by blocks"),
-    ("no key confirmation", "joining with a code (SPAKE2) does not exist"),
     ("used token after credit", "there are no prepaid tokens"),
 )
 
@@ -311,6 +311,10 @@ def link_proof_unread(patch: Patch) -> None:
     patch.setattr(transport, "ED25519", Scheme(ED25519.public, ED25519.sign, lambda key, proof, message: True))
 
 
+def key_unconfirmed(patch: Patch) -> None:
+    patch.setattr(joining, "is_same", lambda ours, theirs: True)
+
+
 def future_stamps(patch: Patch) -> None:
     honest = votes.block_time_ms
     patch.setattr(Bodies, "check_time", lambda self, block, certificate: None)
@@ -438,6 +442,7 @@ def sets_in_their_order(patch: Patch) -> None:
 LOG_TEST = "tests/ledger/wallet/test_durable_log.py::test_what_was_appended_is_synced_before_append_returns"
 VOTE_TEST = "tests/ledger/wallet/test_guard.py::test_a_vote_is_on_disk_before_its_signature_is_given"
 JOIN_TEST = "tests/ledger/simplex/test_machine.py::" + joins_f_plus_one.__name__
+CODE_TEST = "tests/ledger/gossip/test_joining.py::test_a_wrong_code_is_found_out_by_both_ends"
 LINK_TEST = "tests/ledger/node/test_transport.py::test_a_proof_without_the_key_does_not_pass"
 
 PLANTED = [
@@ -471,6 +476,8 @@ PLANTED = [
             "check 1:", 5, worlds("forger")),
     Planted("proof not compared: link", "the proof of who is at the other end is not read", link_proof_unread,
             LINK_TEST, 1, one_test(link_without_the_key, LINK_TEST)),
+    Planted("no key confirmation", "the proofs of the key that a code makes are not compared", key_unconfirmed, CODE_TEST,
+            1, one_test(wrong_code, CODE_TEST)),
     Planted("future stamps", "a leader adds an hour to block time, nobody compares", future_stamps, "check 15:", 2,
             worlds("calm")),
     Planted("local clock in validity", "a block 2 s behind the local clock is invalid for ever", local_clock, "check 12:", 3,
