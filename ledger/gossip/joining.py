@@ -163,7 +163,9 @@ def encode_ask(ask: Ask) -> bytes:
 
 def decode_ask(raw: bytes) -> Ask:
     """Raises `DecodeError`."""
-    _, version, *fields = want(codec.decode(raw, bytes_max=ASK_BYTES_MAX), str, int, bytes, bytes, bytes, bytes)
+    word, version, *fields = want(codec.decode(raw, bytes_max=ASK_BYTES_MAX), str, int, bytes, bytes, bytes, bytes)
+    if word != _ASK:
+        raise DecodeError("these are not the first words of a joining")
     if version != VERSION:
         raise DecodeError(f"it joins by version {version}, this node by {VERSION}; update the older one")
     ask = Ask(*fields)

@@ -233,15 +233,24 @@ def _load(file: Path, note: Callable[[str], None]) -> list[int]:
     now_ms, wall_ms = clock.mono_ms(), clock.wall_ms()
     try:
         with open(file, "rb") as found:
-            made = json.loads(found.read(FILE_BYTES_MAX))
-        if not isinstance(made, list) or any(type(each) is not int for each in made):
-            raise ValueError("a list of times was expected")
+            made = decode_made(found.read(FILE_BYTES_MAX + 1))
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, DecodeError) as error:
         note(f"{file}: cannot be used ({error}); the next code can be made in an hour")
         return [now_ms] * CODES_PER_HOUR
     return [now_ms - min(max(0, wall_ms - each), HOUR_MS) for each in made[-CODES_PER_HOUR:]]
+
+
+def decode_made(raw: bytes) -> list[int]:
+    """When the last codes were made, Unix time in ms. Raises `DecodeError`."""
+    try:
+        made = json.loads(raw) if len(raw) <= FILE_BYTES_MAX else None
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"not JSON: {error}") from None
+    if not isinstance(made, list) or any(type(each) is not int for each in made):
+        raise DecodeError("a list of times was expected")
+    return made
 
 
 def _save(file: Path, made_ms: list[int]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ledger.base.crypto import HASH_BYTES
-from ledger.base.errors import ConfigError, DiskFailed, EnergoError
+from ledger.base.errors import ConfigError, DecodeError, DiskFailed, EnergoError
 from ledger.base.limits import AMOUNT_MAX
 
 FILE_NAME: Final = "trusted.json"
@@ -44,12 +44,11 @@ class Pointer(NamedTuple):
 
 def save(folder: Path, pointer: Pointer) -> None:
     """Replace the file whole. Raises `DiskFailed`."""
-    rest = [part.hex() if isinstance(part, bytes) else part for part in pointer]
     fresh, file = folder / f"{FILE_NAME}.new", folder / FILE_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(fresh, "w", encoding="ascii") as out:
-            json.dump(dict(zip(Pointer._fields, rest, strict=True)), out)
+        with open(fresh, "wb") as out:
+            out.write(encode(pointer))
             out.flush()
             os.fsync(out.fileno())
         os.replace(fresh, file)
@@ -62,27 +61,36 @@ def load(folder: Path, chain_id: bytes) -> Pointer | None:
     file = folder / FILE_NAME
     try:
         with open(file, "rb") as found:
-            pointer = _parse(json.loads(found.read(FILE_BYTES_MAX)))
+            pointer = decode(found.read(FILE_BYTES_MAX + 1))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, DecodeError) as error:
         raise ConfigError(f"{file}: cannot be used ({error}); join anew with a new code") from None
     if pointer.chain_id != chain_id:
         raise ConfigError(f"{file}: is of another street than the genesis; join anew with a new code")
     return pointer
 
 
-def _parse(document: object) -> Pointer:
-    """Raises `ValueError`."""
-    match document:
-        case {
-            "chain_id": str(chain),
-            "height": int(height),
-            "block_hash": str(block),
-            "committee_hash": str(committee),
-        }:
-            pointer = Pointer(bytes.fromhex(chain), height, bytes.fromhex(block), bytes.fromhex(committee))
-            hashes = (pointer.chain_id, pointer.block_hash, pointer.committee_hash)
-            if 0 <= height <= AMOUNT_MAX and all(len(each) == HASH_BYTES for each in hashes):
-                return pointer
-    raise ValueError("a chain id, a height and two hashes were expected")
+def encode(pointer: Pointer) -> bytes:
+    """What stands in the file."""
+    rest = [part.hex() if isinstance(part, bytes) else part for part in pointer]
+    return json.dumps(dict(zip(Pointer._fields, rest, strict=True))).encode()
+
+
+def decode(raw: bytes) -> Pointer:
+    """Raises `DecodeError`."""
+    try:
+        if len(raw) > FILE_BYTES_MAX:
+            raise ValueError(f"more than {FILE_BYTES_MAX} bytes")
+        document = json.loads(raw)
+        if not isinstance(document, dict) or document.keys() != set(Pointer._fields):
+            raise ValueError("a chain id, a height and two hashes were expected")
+        height = document["height"]
+        hashes = {name: bytes.fromhex(document[name]) for name in Pointer._fields if name != "height"}
+        if type(height) is not int or not 0 <= height <= AMOUNT_MAX:
+            raise ValueError("the height is no number of a block")
+        if any(len(each) != HASH_BYTES for each in hashes.values()):
+            raise ValueError(f"a hash has {HASH_BYTES} bytes")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DecodeError(f"not a pointer to a block: {error}") from None
+    return Pointer(height=height, **hashes)

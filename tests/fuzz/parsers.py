@@ -31,9 +31,10 @@ from ledger.base.crypto import sha256
 from ledger.base.errors import ConfigError, DecodeError, SignerRefused, SignerUnavailable, UnitError
 from ledger.base.limits import FRAME_BYTES_MAX, LOCAL_REQUEST_BYTES_MAX
 from ledger.client import unpack_answer
-from ledger.gossip import frames, presence, sync
+from ledger.gossip import frames, joining, presence, sync
 from ledger.node import __main__ as node
-from ledger.node import api, peers, store, transport
+from ledger.node import api, peers, pointer, store, transport
+from ledger.node.joining import decode_made
 from ledger.simplex import messages, records
 from ledger.state import blocks, snapshot, state
 from ledger.state.events import to_item
@@ -292,6 +293,10 @@ PARSERS: Final = (
     Parser("hello", transport.decode_hello, _DECODE, again=_positional),
     Parser("welcome", transport.decode_welcome, _DECODE, again=_positional),
     Parser("presence", presence.decode, _DECODE, again=_presence_again, prefix=1),
+    Parser("join-ask", joining.decode_ask, _DECODE, again=joining.encode_ask),
+    Parser("join", joining.decode, _DECODE, again=joining.encode),
+    Parser("trusted-block", pointer.decode, _DECODE, _TEXT),
+    Parser("codes-made", decode_made, _DECODE, _TEXT),
     Parser("known-addresses", peers.decode_cache, _DECODE, _TEXT),
     Parser("wallet-request", _wallet, _DECODE),
     Parser("wallet-answer", _answer, (DecodeError, SignerRefused, SignerUnavailable)),

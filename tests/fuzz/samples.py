@@ -31,10 +31,11 @@ from ledger.base.intents import (
 )
 from ledger.base.recovery import Recovery
 from ledger.base.votes import Kind, Vote, certificate_of, claim_of, encode_vote, evidence_of
-from ledger.gossip import frames, presence
+from ledger.gossip import frames, joining, presence
 from ledger.gossip.flood import Have, Transaction, Want
 from ledger.gossip.presence import PEERS_MAX, Known, Peers, PeersRequest, Ping, Pong
 from ledger.gossip.sync import RangeRequest, make_range
+from ledger.node import pointer
 from ledger.node.peers import Address, encode_cache
 from ledger.simplex import records
 from ledger.simplex.effects import ProposalToSign, VoteToSign
@@ -137,6 +138,54 @@ def _about_links() -> dict[str, Samples]:
             "refused-more": json.dumps([row | {"fixed": True}]).encode(),
             "refused-many": json.dumps([row] * 65).encode(),
             "refused-long-number": b'[{"port": ' + b"9" * 5_000 + b"}]",
+        },
+    }
+
+
+def _about_joining() -> dict[str, Samples]:
+    key = sha256(b"key")
+    ask = joining.Ask(key, key, key, b"A" + bytes(32))
+    card = joining.Card("home6", "root", key, key, key, key)
+    said: dict[str, joining.Message] = {
+        "answer": joining.Answer(b"B" + bytes(32)),
+        "proof": joining.Proof(key),
+        "street": joining.Street(7, key, key, 5_000, "root"),
+        "piece": joining.Piece(b"[street]"),
+        "card": joining.SignedCard(card, (bytes(64),) * 4),
+        "welcome": joining.End(""),
+        "refusal": joining.End("nobody is invited here now"),
+    }
+    trusted = pointer.encode(pointer.Pointer(key, 7, key, key))
+    return {
+        "join-ask": _wrapped(["join", joining.VERSION, *ask])
+        | {
+            "refused-version": codec.encode(("join", 2, *ask)),
+            "refused-long": codec.encode(("join", 1, key, key, key, bytes(300))),
+        },
+        "join": {f"taken-{name}": joining.encode(message) for name, message in said.items()}
+        | {
+            "refused-empty": b"",
+            "refused-number": codec.encode((9, b"")),
+            "refused-long": codec.encode((2, bytes(2_000))),
+            "refused-genesis": codec.encode((3, 7, key, key, 2**40, "root")),
+            "refused-no-piece": codec.encode((4, b"")),
+            "refused-lines": codec.encode((6, "two\nlines")),
+        },
+        "trusted-block": {
+            "taken": trusted,
+            "refused-empty": b"",
+            "refused-more": trusted[:-1] + b', "more": 1}',
+            "refused-height": trusted.replace(b": 7", b": true"),
+            "refused-hash": trusted.replace(key.hex().encode(), b"00", 1),
+            "refused-deep": b"[" * 1_000,
+        },
+        "codes-made": {
+            "taken": b"[1795277966398, 1795277966399]",
+            "taken-none": b"[]",
+            "refused-empty": b"",
+            "refused-text": b'["1"]',
+            "refused-truth": b"[true]",
+            "refused-deep": b"[" * 1_000,
         },
     }
 
@@ -341,6 +390,7 @@ def _wallet() -> dict[str, Samples]:
             "refused-port": codec.encode([*hello[:4], 65_536]),
         },
         **_about_links(),
+        **_about_joining(),
         "welcome": {
             "taken": codec.encode((True, "")),
             "taken-refusal": codec.encode((False, "there is a link already")),
