@@ -75,5 +75,5 @@ class Timekeeper:
         near = [abs(mine - time_ms) <= self._tolerance_ms for signer, time_ms in pairs if time_ms and signer != me]
         if near.count(False) > self._faulty_max:
             self._agrees = False
-        elif near.count(True) > self._faulty_max:
-            self._agrees = True
+        elif near.count(True) > self._faulty_max or not near:
+            self._agrees = True  # also where nobody says a time: all would wait for one another for ever
