@@ -47,6 +47,7 @@ KINDS = [
     ("ledger/wallet/journal.py", "D"),
     ("ledger/wallet/__main__.py", "E"),
     ("ledger/node/__main__.py", "E"),
+    ("ledger/node/catchup.py", "P"),
     ("ledger/node/core.py", "P"),
     ("ledger/node/pacing.py", "P"),
     ("ledger/node/directory.py", "P"),

@@ -41,13 +41,38 @@ from ledger.simplex.messages import (
 )
 from ledger.state.blocks import Block, decode_block
 from ledger.state.mempool import SHORT_ID_BYTES
+from ledger.state.snapshot import Manifest, decode_manifest
 
-from .flood import HAVE_IDS_MAX, Have, Transaction, Want
-from .sync import Range, RangeRequest, decode_range, decode_range_request
+from .flood import HAVE_IDS_MAX, FeedClock, Have, Transaction, Want, decode_clock, encode_clock
+from .seals import Seals, SealsRequest, decode_seals, decode_seals_request
+from .sync import (
+    Range,
+    RangeRequest,
+    SnapshotChunk,
+    SnapshotRequest,
+    decode_range,
+    decode_range_request,
+    decode_snapshot_chunk,
+    decode_snapshot_request,
+)
 
 LENGTH_BYTES: Final = 4
 
-AnyMessage = Message | Transaction | Have | Want | RangeRequest | Range | Recovery
+AnyMessage = (
+    Message
+    | Transaction
+    | Have
+    | Want
+    | FeedClock
+    | RangeRequest
+    | Range
+    | Recovery
+    | SealsRequest
+    | Seals
+    | SnapshotRequest
+    | Manifest
+    | SnapshotChunk
+)
 
 VOTE: Final = 10
 CERTIFICATE: Final = 11
@@ -62,6 +87,12 @@ CLONE_SEEN: Final = 19
 RANGE_REQUEST: Final = 20
 RANGE: Final = 21
 RECOVERY: Final = 22
+SEALS_REQUEST: Final = 23
+SEALS: Final = 24
+SNAPSHOT_REQUEST: Final = 25
+MANIFEST: Final = 26
+SNAPSHOT_CHUNK: Final = 27
+FEED_CLOCK: Final = 28
 TRANSACTION: Final = 30
 HAVE: Final = 31
 WANT: Final = 32
@@ -96,6 +127,18 @@ def encode(message: AnyMessage) -> bytes:
             kind, payload = RANGE, codec.encode(tuple(message))
         case Recovery():
             kind, payload = RECOVERY, message.encoded()
+        case SealsRequest():
+            kind, payload = SEALS_REQUEST, codec.encode(tuple(message))
+        case Seals():
+            kind, payload = SEALS, codec.encode(tuple(message))
+        case SnapshotRequest():
+            kind, payload = SNAPSHOT_REQUEST, codec.encode(tuple(message))
+        case Manifest():
+            kind, payload = MANIFEST, message.encoded()
+        case SnapshotChunk():
+            kind, payload = SNAPSHOT_CHUNK, codec.encode(tuple(message))
+        case FeedClock():
+            kind, payload = FEED_CLOCK, encode_clock(message)
         case Transaction():
             kind, payload = TRANSACTION, message.raw
         case Have():
@@ -132,6 +175,12 @@ _DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
     RANGE_REQUEST: decode_range_request,
     RANGE: decode_range,
     RECOVERY: decode_recovery,
+    SEALS_REQUEST: decode_seals_request,
+    SEALS: decode_seals,
+    SNAPSHOT_REQUEST: decode_snapshot_request,
+    MANIFEST: decode_manifest,
+    SNAPSHOT_CHUNK: decode_snapshot_chunk,
+    FEED_CLOCK: decode_clock,
     TRANSACTION: _transaction,
     HAVE: lambda raw: Have(_short_ids(raw)),
     WANT: lambda raw: Want(_short_ids(raw)),

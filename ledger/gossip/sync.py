@@ -1,4 +1,4 @@
-"""Catching up: a range of final blocks, linked by their hashes up to one finalization that covers them all."""
+"""Catching up: a range of final blocks, linked by their hashes up to one finalization that covers them all; pieces of snapshots."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ledger.base.errors import DecodeError
 from ledger.base.limits import AMOUNT_MAX, FRAME_BYTES_MAX
 from ledger.base.votes import CERTIFICATE_BYTES_MAX, Certificate, decode_certificate
 from ledger.state.blocks import HEADER_BYTES_MAX, Block, Header, decode_block, header_from_item
+from ledger.state.snapshot import CHUNK_BYTES, CHUNKS_MAX
 
 RANGE_BLOCKS_MAX: Final = 64
 RANGE_BYTES_MAX: Final = 80 * 1024  # of blocks and headers; with the certificate it stays within a frame
@@ -24,11 +25,50 @@ class RangeRequest(NamedTuple):
 
 
 class Range(NamedTuple):
-    """Encoded blocks, encoded headers that link them to the certificate's block, and that finalization."""
+    """Encoded blocks, encoded headers that link them to the certificate's block, and that finalization.
+
+    Without blocks it says that there are none to give.
+    """
 
     blocks: tuple[bytes, ...]
     headers: tuple[bytes, ...]
     certificate: bytes
+
+
+NOTHING: Final = Range((), (), b"")
+
+
+class SnapshotRequest(NamedTuple):
+    """A piece of the snapshot of a height; at height 0 the manifest of the newest one."""
+
+    height: int
+    part: int
+
+
+class SnapshotChunk(NamedTuple):
+    """A piece of the snapshot of a height; empty where there is none to give (height 0: no manifest)."""
+
+    height: int
+    part: int
+    data: bytes
+
+
+def decode_snapshot_request(raw: bytes) -> SnapshotRequest:
+    """Raises `DecodeError`."""
+    height, part = want(codec.decode(raw, bytes_max=32), int, int)
+    return SnapshotRequest(
+        in_range(height, 0, AMOUNT_MAX, "height"), in_range(part, 0, CHUNKS_MAX - 1, "number of a piece")
+    )
+
+
+def decode_snapshot_chunk(raw: bytes) -> SnapshotChunk:
+    """Form only: the manifest names its hash. Raises `DecodeError`."""
+    height, part, data = want(codec.decode(raw, bytes_max=CHUNK_BYTES + 64), int, int, bytes)
+    in_range(height, 0, AMOUNT_MAX, "height")
+    in_range(part, 0, CHUNKS_MAX - 1, "number of a piece")
+    if len(data) > CHUNK_BYTES:
+        raise DecodeError("a piece that is too large")
+    return SnapshotChunk(height, part, data)
 
 
 def decode_range_request(raw: bytes) -> RangeRequest:
@@ -52,15 +92,15 @@ def make_range(blocks: Sequence[bytes], headers: Sequence[Header], certificate: 
     return Range(tuple(blocks), tuple(codec.encode(tuple(header)) for header in headers), certificate)
 
 
-def check_range(answer: Range, parent_hash: bytes) -> tuple[list[Block], tuple[Header, ...], Certificate]:
+def check_range(answer: Range, parent_hash: bytes | None) -> tuple[list[Block], tuple[Header, ...], Certificate]:
     """The blocks, and the finalization that the headers link them to; its signatures are still to be verified.
 
-    Raises `DecodeError` where the first block does not extend `parent_hash` or a link does not fit.
+    Raises `DecodeError` where the first block does not extend `parent_hash` (None: whatever it is) or a link does not fit.
     """
     blocks = [decode_block(raw) for raw in answer.blocks]
     if not blocks:
         raise DecodeError("a range without blocks")
-    expected = parent_hash
+    expected = blocks[0].header.parent_hash if parent_hash is None else parent_hash
     for block in blocks:
         if block.header.parent_hash != expected:
             raise DecodeError("a block in a range that does not extend the one before it")

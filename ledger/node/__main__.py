@@ -14,13 +14,14 @@ from ledger.base.errors import ConfigError, DiskFailed, EnergoError
 from ledger.base.files import FolderLock, load_genesis, load_toml
 
 from .api import Api
+from .catchup import SNAPSHOT_BEHIND
 from .journal import Journal
 from .links import Network
 from .log import Log
 from .loop import Node, Settings, ask_keys
 from .recovery import open_sound
 from .store import Retention
-from .upkeep import Ballast, await_room
+from .upkeep import SNAPSHOT_BLOCKS, Ballast, await_room
 
 ROOM_BYTES: Final = (
     8 * 1024 * 1024
@@ -80,6 +81,8 @@ def load_settings(config: Path) -> Settings:
         clock_trusted=times.take("trusted", bool, False),
         retention=Retention(kept.integer("body_days", 1, 36_500, 400), kept.integer("event_days", 1, 36_500, 30)),
         ballast_bytes=kept.integer("ballast_mib", 0, 1_024, 0) << 20,
+        snapshot_blocks=kept.integer("snapshot_blocks", 1, 1_000_000, SNAPSHOT_BLOCKS),
+        snapshot_behind=kept.integer("snapshot_behind", 1, 1_000_000, SNAPSHOT_BEHIND),
     )
     for table in (node, served, wallet, network, times, kept, top):
         table.done()

@@ -8,34 +8,36 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from ledger.base.crypto import ED25519, Scheme
+from ledger.base.crypto import ED25519, Scheme, sha256
 from ledger.base.errors import DecodeError, InvalidBlock, InvalidTransaction
 from ledger.base.genesis import Genesis
 from ledger.base.intents import Envelope
 from ledger.base.recovery import Recovery, decode_recovery
 from ledger.base.units import Millis
 from ledger.base.votes import Certificate, Committee, Evidence, Vote
-from ledger.gossip.flood import HAVE_IDS_MAX, Announcer, Have, Seen, Transaction, Want
+from ledger.gossip.flood import FeedClock, Flood, Have, Transaction, Want
 from ledger.gossip.frames import AnyMessage
-from ledger.gossip.sync import Range, RangeRequest, check_range
+from ledger.gossip.seals import Seals, SealsRequest, make_seals
+from ledger.gossip.sync import NOTHING, Range, RangeRequest, SnapshotChunk, SnapshotRequest
 from ledger.simplex.effects import Committed, Effects, Now, ReadyToSign, ToSign
 from ledger.simplex.machine import Machine
 from ledger.simplex.messages import BOOT_ID_BYTES, BodyRequest, CertificateRequest, CloneSeen, Echo, Proposal, Status
 from ledger.state.blocks import Block
 from ledger.state.chain import Chain
-from ledger.state.mempool import Mempool
+from ledger.state.mempool import SHORT_ID_BYTES, Mempool
 from ledger.state.rules.membership import committee_hash, committee_of, epoch_of, member_of_key
+from ledger.state.snapshot import Manifest
 from ledger.state.tables import Status as MemberStatus
 from ledger.state.transition import Context, Executed, Matchers, check_recovery
 
+from .catchup import SNAPSHOT_BEHIND, Arrived, CatchUp, Trusted
 from .directory import Directory
 
 READY_RETRY_MS: Final = 5_000  # a word that no block carries is given again after so long
-SYNC_RETRY_TIMEOUTS: Final = 4  # an unanswered range request goes to another peer after so many D
 
 
 class Archive(Protocol):
-    """Final blocks on disk."""
+    """Final blocks on disk, and snapshots. It gives what is sound; its writing is the driver's."""
 
     def block(self, block_hash: bytes) -> Block | None:
         """A final block by its hash."""
@@ -43,10 +45,31 @@ class Archive(Protocol):
     def range(self, from_height: int) -> Range | None:
         """An answer to a range request; None if there is nothing from that height on."""
 
+    def seals(self, from_epoch: int) -> list[bytes]:
+        """The encoded seals of that epoch and of those that follow it in a row; of 65 or more the first 65."""
+
+    def head(self) -> bytes | None:
+        """The newest header that is proven final by what stands here, encoded with its proof."""
+
+    def snapshot_manifest(self) -> Manifest | None:
+        """Of the newest snapshot."""
+
+    def snapshot_chunk(self, height: int, index: int) -> bytes | None:
+        """A piece of the snapshot of a height; None where there is none."""
+
+    def damaged(self) -> list[int]:
+        """Heights of blocks that were found damaged, in the order in which to repair them."""
+
+    def expected_hash(self, height: int) -> bytes | None:
+        """The hash that the block of a height has; None where that is not known."""
+
 
 @dataclass
 class Work:
-    """What the driver is to do, in the order of the fields. A send to None goes to every link."""
+    """What the driver is to do, in the order of the fields. A send to None goes to every link.
+
+    `repairs` are (height, block) for the archive; a `snapshot` is installed there last of all, and then `Core.begin_at` is called.
+    """
 
     records: list[bytes] = field(default_factory=list)
     own_votes: list[Vote] = field(default_factory=list)
@@ -55,15 +78,28 @@ class Work:
     sends: list[tuple[int | None, AnyMessage]] = field(default_factory=list)
     commits: list[Committed] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    repairs: list[tuple[int, bytes]] = field(default_factory=list)
+    snapshot: Arrived | None = None
 
     def __bool__(self) -> bool:
         return bool(
-            self.records or self.own_votes or self.cloned or self.to_sign or self.sends or self.commits or self.notes
+            self.records
+            or self.own_votes
+            or self.cloned
+            or self.to_sign
+            or self.sends
+            or self.commits
+            or self.notes
+            or self.repairs
+            or self.snapshot
         )
 
 
 class Core:
-    """One node's whole behavior, from epoch to epoch; `node_key` is the key that it votes with where it has a seat."""
+    """One node's whole behavior, from epoch to epoch; `node_key` is the key that it votes with where it has a seat.
+
+    More than `snapshot_behind` blocks behind it begins anew at a neighbor's snapshot; `trusted` is a block that must be below it.
+    """
 
     def __init__(
         self,
@@ -77,6 +113,8 @@ class Core:
         now: Now,
         boot_id: bytes = bytes(BOOT_ID_BYTES),
         scheme: Scheme = ED25519,
+        snapshot_behind: int = SNAPSHOT_BEHIND,
+        trusted: Trusted | None = None,
     ) -> None:
         self.genesis, self.archive, self.node_key, self._scheme = genesis, archive, node_key, scheme
         self._boot_id = boot_id
@@ -96,10 +134,8 @@ class Core:
         self._ready_due_ms = now.mono_ms
         self.machine = self._machine(final_certificate, now, fresh=True)
         self.peer_status: dict[int, Status] = {}
-        self._seen = Seen()
-        self._announcer = Announcer(now.mono_ms)
-        self._sync_asked_ms: Millis | None = None
-        self._sync_asked_from = 0
+        self._flood = Flood(self.mempool, now.mono_ms)
+        self.catchup = CatchUp(self, snapshot_behind, trusted)
         self._sends: list[tuple[int | None, AnyMessage]] = []
         self._notes: list[str] = []
 
@@ -137,7 +173,26 @@ class Core:
         machine.requests.others = self._linked
         return machine
 
-    def _follow_epoch(self, now: Now) -> None:
+    def begin_at(self, final: Executed | None, certificate: Certificate | None, now: Now) -> None:
+        """Go on from a snapshot that was installed; None: it could not be, and all stays as it was.
+
+        What was under way on the old state is void. The node hears what others hold of its votes before it gives new ones.
+        """
+        if final is not None:
+            self.chain = Chain(self.context, final)
+            self._effects.commits.clear()
+            self._effects.records.clear()
+            self._effects.to_sign.clear()
+            self.mempool.prune(final)
+            self.directory.update(final.state)
+            self.machine = self._machine(certificate, now, fresh=True)
+            self._sends.append((None, self.machine.status()))
+            self._notes.append(f"this node goes on from block {final.header.height}, epoch {self.machine.epoch}")
+        self.catchup.restarted()
+        self.machine.progress(now)
+        self._after(now)
+
+    def follow_epoch(self, now: Now) -> None:
         """Where the epoch was sealed, begin the next one."""
         while self.machine.sealed:
             before = self.machine
@@ -250,7 +305,7 @@ class Core:
         """A transaction from this home. None if it waits already. Raises `DecodeError`, `InvalidTransaction`."""
         envelope = self.mempool.add(raw, self.chain.final)
         if envelope is not None:
-            self._seen.add(envelope.transaction_id)
+            self._flood.took(envelope, None, now.mono_ms)
             self._sends.append((None, Transaction(raw)))
             self.machine.progress(now)
         return envelope
@@ -262,13 +317,13 @@ class Core:
         self._sends.append((peer, self.machine.status()))
         if self.notice is not None:
             self._sends.append((peer, self.notice))
-        waiting = tuple(self.mempool.short_ids()[:HAVE_IDS_MAX])
-        if waiting:
-            self._sends.append((peer, Have(waiting)))
+        self._sends += self._flood.linked(peer, self.chain.final.state)
 
     def unlinked(self, peer: int) -> None:
         """A link to a peer is down."""
         self.peer_status.pop(peer, None)
+        self.catchup.unlinked(peer)
+        self._flood.unlinked(peer)
         if peer in self._linked:
             self._linked.remove(peer)
 
@@ -285,7 +340,8 @@ class Core:
             case Proposal():
                 self.machine.on_proposal(message, now)
             case Block():
-                self.machine.on_body(message, now)
+                if not self.catchup.take_body(message):
+                    self.machine.on_body(message, now)
             case Status():
                 self.peer_status[peer] = message
                 self._note_boot(peer, message.boot_id)
@@ -303,52 +359,54 @@ class Core:
                 if block is not None:
                     self._sends.append((peer, block))
             case RangeRequest():
-                answer = self.archive.range(message.from_height)
-                if answer is not None:
-                    self._sends.append((peer, answer))
+                self._sends.append((peer, self.archive.range(message.from_height) or NOTHING))
+            case SealsRequest():
+                answer = make_seals(self.archive.seals(message.from_epoch), self.archive.head())
+                self._sends.append((peer, answer))
+            case SnapshotRequest():
+                self._sends.append((peer, self._snapshot_answer(message)))
+            case Seals():
+                self.catchup.on_seals(peer, message, now)
+            case Manifest():
+                self.catchup.on_manifest(peer, message, now)
+            case SnapshotChunk():
+                self.catchup.on_chunk(peer, message, now)
             case Recovery():
                 self._take_recovery(message, now)
             case Range():
-                self._take_range(peer, message, now)
+                self.catchup.on_range(peer, message, now)
             case Transaction():
                 self._take_transaction(peer, message.raw, now)
             case Have():
-                wanted = self._seen.missing(message.short_ids)
-                if wanted:
-                    self._sends.append((peer, Want(wanted)))
+                self._sends += self._flood.on_have(peer, message)
             case Want():
-                for short_id in message.short_ids:
-                    envelope = self.mempool.get(short_id)
-                    if envelope is not None:
-                        self._sends.append((peer, Transaction(envelope.raw)))
+                self._sends += self._flood.on_want(peer, message, now.mono_ms)
+            case FeedClock():
+                self._sends += self._flood.on_clock(peer, message, self.chain.final.state, now.mono_ms)
         self._after(now)
 
     def _after(self, now: Now) -> None:
         self._await_recovery(now)
-        self._follow_epoch(now)
+        self.follow_epoch(now)
         self._say_ready(now)
-        self._catch_up(now)
+        self.catchup.run(now)
 
     def tick(self, now: Now) -> None:
         """Time passed: see `deadline_ms`."""
         self.machine.on_timer(now)
-        have = self._announcer.take(self.mempool.short_ids(), now.mono_ms)
-        if have is not None:
-            self._sends.append((None, have))
+        self._sends += self._flood.tick(self.chain.final.state, now.mono_ms)
         self._after(now)
 
     def deadline_ms(self, now: Now) -> Millis:
         """The monotonic time at which `tick` is wanted next."""
         times = [self.machine.deadline_ms(now)]
-        announce = self._announcer.deadline_ms(len(self.mempool))
-        if announce is not None:
-            times.append(announce)
+        for due_ms in (self._flood.deadline_ms(now.mono_ms), self.catchup.deadline_ms(now)):
+            if due_ms is not None:
+                times.append(due_ms)
         if self.notice is not None:
             times.append(self._noticed_ms + self._notice_ms)
         if self._ready_due_ms > now.mono_ms:
             times.append(self._ready_due_ms)
-        if self._sync_asked_ms is not None:
-            times.append(self._sync_asked_ms + SYNC_RETRY_TIMEOUTS * self.machine.timeout_ms)
         return max(now.mono_ms + 1, min(t for t in times if t > now.mono_ms))
 
     def take_work(self) -> Work:
@@ -362,67 +420,42 @@ class Core:
             [*effects.sends, *self._sends],
             effects.commits,
             effects.notes + self._notes,
+            self.catchup.repairs,
+            self.catchup.arrived,
         )
         effects.records, effects.own_votes, effects.to_sign, effects.sends = [], [], [], []
         effects.commits, effects.notes = [], []
         self._sends, self._notes, self._cloned = [], [], False
+        self.catchup.repairs, self.catchup.arrived = [], None
         if work.commits:
             self.directory.update(self.chain.final.state)
         return work
 
-    # ---- catching up
+    # ---- what the catching up uses
 
     @property
     def syncing(self) -> bool:
         """Whether blocks are being fetched because others are ahead."""
-        return self._sync_asked_ms is not None
+        return self.catchup.active
 
-    def _ahead(self) -> list[int]:
-        height = self.chain.final.header.height
-        lead = 0 if self.machine.behind else 1  # one height ahead is usually on its way by votes
-        return sorted(
-            peer
-            for peer, status in self.peer_status.items()
-            if status.final_height > height + (lead if status.epoch == self.machine.epoch else 0)
-        )
+    @property
+    def commits(self) -> int:
+        """How many final blocks the driver has not taken yet."""
+        return len(self._effects.commits)
 
-    def _catch_up(self, now: Now) -> None:
-        ahead = self._ahead()
-        if not ahead:
-            self._sync_asked_ms = None
-            return
-        waited = None if self._sync_asked_ms is None else now.mono_ms - self._sync_asked_ms
-        if waited is not None and waited < SYNC_RETRY_TIMEOUTS * self.machine.timeout_ms:
-            return
-        self._sync_asked_ms = now.mono_ms
-        self._sync_asked_from += 1
-        peer = ahead[self._sync_asked_from % len(ahead)]
-        self._sends.append((peer, RangeRequest(self.chain.final.header.height + 1)))
+    def send(self, peer: int, message: AnyMessage) -> None:
+        """Send to a peer."""
+        self._sends.append((peer, message))
 
-    def _take_range(self, peer: int, answer: Range, now: Now) -> None:
-        final = self.chain.final
-        try:
-            blocks, tail, certificate = check_range(answer, final.hash)
-        except DecodeError as error:
-            self._notes.append(f"a range from peer {peer} was dropped: {error}")
-            return
-        if blocks[0].recovery:
-            try:
-                self.begin_recovery(blocks[0].recovery, now)
-            except (DecodeError, InvalidBlock) as error:
-                self._notes.append(f"a recovery from peer {peer} was dropped: {error}")
-                return
-        if not self.machine.is_final_proof(certificate):
-            self._notes.append(f"a range from peer {peer} was dropped: its finalization does not hold")
-            return
-        try:
-            self.machine.import_final(blocks, tail, certificate, now)
-        except InvalidBlock as error:
-            self._notes.append(
-                f"final block above height {self.chain.final.header.height} does not apply here: {error}"
-            )
-            return
-        self._sync_asked_ms = None
+    def note(self, text: str) -> None:
+        """For the log."""
+        self._notes.append(text)
+
+    def _snapshot_answer(self, request: SnapshotRequest) -> Manifest | SnapshotChunk:
+        if request.height == 0:
+            return self.archive.snapshot_manifest() or SnapshotChunk(0, 0, b"")
+        chunk = self.archive.snapshot_chunk(request.height, request.part)
+        return SnapshotChunk(request.height, request.part, chunk or b"")
 
     def _take_recovery(self, recovery: Recovery, now: Now) -> None:
         try:
@@ -436,7 +469,10 @@ class Core:
         except (DecodeError, InvalidTransaction) as error:
             if isinstance(error, DecodeError) or error.code in ("bad_signature", "wrong_chain", "conflict"):
                 self._notes.append(f"a transaction from member {peer} was dropped: {error}")
+            elif error.code in ("known", "expired"):
+                self._flood.done(raw)
             return
+        self._flood.came(peer, sha256(raw)[:SHORT_ID_BYTES])
         if envelope is not None:
-            self._seen.add(envelope.transaction_id)
+            self._flood.took(envelope, peer, now.mono_ms)
             self.machine.progress(now)

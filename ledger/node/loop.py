@@ -20,7 +20,7 @@ import sdnotify
 import matcher_c
 from ledger.base.address import format_address
 from ledger.base.crypto import account_of_key
-from ledger.base.errors import InvalidBlock, InvalidTransaction, Refused, SignerRefused, SignerUnavailable
+from ledger.base.errors import DecodeError, InvalidBlock, InvalidTransaction, Refused, SignerRefused, SignerUnavailable
 from ledger.base.genesis import Genesis
 from ledger.base.intents import Admit, decode_transaction
 from ledger.base.recovery import Recovery
@@ -34,6 +34,7 @@ from ledger.state.tables import CLOCK, NO_KEY
 from ledger.state.transition import Matchers
 
 from . import clock, pointer, views
+from .catchup import SNAPSHOT_BEHIND, Arrived, Trusted
 from .core import Core
 from .database import version_words
 from .joining import Door
@@ -43,7 +44,7 @@ from .log import Log
 from .notice import SAVE_S, NoticeFile
 from .signer import Signer
 from .store import KEPT, Retention, Store
-from .upkeep import keep_up
+from .upkeep import SNAPSHOT_BLOCKS, commit, keep_up
 
 MATCHERS: Final = Matchers(matcher_c.clear_arrays, matcher_c.OrderBook)
 FINALITY_SAMPLES: Final = 1_000
@@ -67,6 +68,8 @@ class Settings:
     clock_trusted: bool
     retention: Retention = KEPT
     ballast_bytes: int = 0
+    snapshot_blocks: int = SNAPSHOT_BLOCKS
+    snapshot_behind: int = SNAPSHOT_BEHIND
 
 
 class Served(Protocol):
@@ -105,6 +108,8 @@ class Node:
             boot_id=clock.random_bytes(BOOT_ID_BYTES),
             final_certificate=certificate,
             now=self._now(),
+            snapshot_behind=settings.snapshot_behind,
+            trusted=None if self._pointer is None else Trusted(*self._pointer[1:]),
         )
         self.names.update(final.state)
         self._peers = dict(self.core.directory.peers)
@@ -319,7 +324,7 @@ class Node:
         self._spawn(self._tick())
         self._spawn(self._watchdog())
         self._spawn(self._keep_notice())
-        self._spawn(keep_up(self.store, self.log.note, lambda: None))
+        self._spawn(keep_up(self.store, self.log.note))
         self.log.note(f"ready on port {port}, height {self.core.chain.final.header.height}, {version_words()}")
         sdnotify.SystemdNotifier().notify("READY=1")
         await self._stop.wait()
@@ -390,8 +395,12 @@ class Node:
             for to, message in work.sends:
                 self._send(to, message)
             self._commit(work.commits)
+            for height, raw in work.repairs:
+                self._repair(height, raw)
             for request in work.to_sign:
                 await self._sign(request)
+            if work.snapshot is not None:
+                self._begin_at(work.snapshot)
         # only now that no commit is outstanding: what it needs must not leave the journal before it
         self._journal.trim(self.core.machine.live_records)
 
@@ -443,7 +452,7 @@ class Node:
             for committed in commits:
                 header = committed.executed.header
                 self._pointer.check(header.height, committed.executed.hash, header.committee_hash)
-        self.store.commit_all(commits)
+        commit(self.store, commits, self.settings.snapshot_blocks)
         for committed in commits:
             block = committed.executed.block
             assert block is not None, "block 0 is never committed"
@@ -455,10 +464,30 @@ class Node:
                 for future in self._waiters.pop(transaction_id, []):
                     if not future.done():
                         future.set_result(block.height)
+        self._follow_members()
+
+    def _follow_members(self) -> None:
         if self._peers != self.core.directory.peers:
             self._peers = dict(self.core.directory.peers)
             self.names.update(self.core.chain.final.state)
             self.links.check_members()
+
+    def _repair(self, height: int, raw: bytes) -> None:
+        if self.store.repair(height, raw):
+            self.log.note(f"damaged blocks are repaired by neighbors, now block {height}")
+
+    def _begin_at(self, arrived: Arrived) -> None:
+        """Replace the ledger by a snapshot, and go on from there with what the journal still holds above it."""
+        try:
+            final, certificate = self.store.install_snapshot(arrived.manifest, arrived.rows, arrived.seals)
+        except DecodeError as error:
+            self.log.note(f"the state of block {arrived.manifest.height} cannot be used: {error}")
+            self.core.begin_at(None, None, self._now())
+            return
+        self.core.begin_at(final, certificate, self._now())
+        self.core.machine.recover(self._journal.records, self._now())
+        self.names.update(final.state)
+        self._follow_members()
 
     # ---- links
 

@@ -90,6 +90,12 @@ LIMITS: Final[dict[int, Limit]] = {
     frames.ECHO: Limit(4, 32, 32 * KIB, 512 * KIB),  # once a link; up to 64 verifications
     frames.RANGE_REQUEST: Limit(40, 100, 8 * KIB, 64 * KIB),  # each costs a read of 96 KiB from the card
     frames.RANGE: Limit(200, 400, 16 * MIB, 32 * MIB),  # a day of a street within a minute
+    frames.SEALS_REQUEST: Limit(2, 20, KIB, 4 * KIB),  # a survey a minute; each costs an answer of up to 80 KiB
+    frames.SEALS: Limit(4, 20, 512 * KIB, 2 * MIB),  # answers; up to 64 quorums of verifications
+    frames.SNAPSHOT_REQUEST: Limit(40, 100, 2 * KIB, 8 * KIB),  # each costs a read of 64 KiB from the card
+    frames.MANIFEST: Limit(2, 10, 256 * KIB, MIB),
+    frames.SNAPSHOT_CHUNK: Limit(80, 200, 8 * MIB, 16 * MIB),  # answers: 64 MiB within seconds
+    frames.FEED_CLOCK: Limit(2, 10, 128 * KIB, 512 * KIB),  # once a link, then twice a minute
     frames.TRANSACTION: Limit(2_000, 8_000, 2 * MIB, 8 * MIB),  # a verification each
     frames.HAVE: Limit(20, 100, 512 * KIB, 2 * MIB),
     frames.WANT: Limit(20, 100, 512 * KIB, 2 * MIB),

@@ -20,6 +20,7 @@ from ledger.base.genesis import Genesis
 from ledger.base.intents import Reading, decode_transaction
 from ledger.base.limits import CBOR_ARRAY_MAX
 from ledger.base.votes import Certificate, decode_certificate
+from ledger.gossip.seals import SEALS_MAX, TAIL_MAX, Head, Proof, decode_proof, seal_of
 from ledger.gossip.sync import RANGE_BLOCKS_MAX, RANGE_BYTES_MAX, RANGE_HEADERS_MAX, Range, make_range
 from ledger.simplex.effects import Committed
 from ledger.state import history
@@ -314,6 +315,7 @@ class Store:
             headers = tuple(tuple(header) for header in committed.tail)
             self._set_meta(_tail_key(block.height), codec.encode((certificate or b"", headers)))
             certificate = None
+        self._keep_seal(committed)
         events = codec.encode(tuple(to_item(event) for event in executed.events))
         row = _Row(_marks(block, executed.events), newest, block.header, codec.encode(tuple(block.header)), certificate)
         self._database.run(_INSERT, *row.values(), block.encoded, events)
@@ -325,6 +327,19 @@ class Store:
             self._database.many("INSERT OR REPLACE INTO state_row VALUES (?, ?)", put)
         self._found.note(block)
         return row.newest(), 1 + len(committed.changes) + (len(block.encoded) + len(events)) // PAGE_BYTES
+
+    def _keep_seal(self, committed: Committed) -> None:
+        """Where a block seals its epoch, keep what proves that beside the blocks: it outlives them, and answers in one read."""
+        height = committed.executed.header.height
+        parent = None
+        if height > 1:
+            try:
+                parent = self._row_at(height - 1).header
+            except DamagedRow:
+                return  # others have the proof
+        seal_block = seal_of(committed, parent)
+        if seal_block is not None:
+            self._set_meta(_seal_key(seal_block.header.epoch), seal_block.encoded())
 
     def _ready(self) -> None:
         """Have the hashes of the newest blocks in memory."""
@@ -624,6 +639,26 @@ class Store:
             return self._shorter(from_height, blocks)
         return make_range(blocks, headers, certificate)
 
+    def seals(self, from_epoch: int) -> list[bytes]:
+        """The encoded seals of that epoch and of those that follow it in a row; the first 65 of more."""
+        found: list[bytes] = []
+        while len(found) <= SEALS_MAX and (raw := self.meta(_seal_key(from_epoch + len(found)))) is not None:
+            found.append(raw)
+        return found
+
+    def head(self) -> bytes | None:
+        """The newest header that is proven final by what stands here, encoded with its proof; None where there is none."""
+        try:
+            for height in range(self._height, max(0, self._height - TAIL_MAX, self._lines.base - 1), -1):
+                row = self._row_at(height)
+                if row.certificate is not None:
+                    return Head(row.header, Proof((), decode_certificate(row.certificate))).encoded()
+                if (tail := self._tail(height)) is not None:
+                    return Head(row.header, Proof(tuple(tail[1]), decode_certificate(tail[0]))).encoded()
+        except (DamagedRow, DecodeError):
+            pass  # remembered where it is damage; another neighbor has one
+        return None
+
     def _tail(self, height: int) -> tuple[bytes, list[Header]] | None:
         """What proves a sealing block final that has no finalization of its own: (certificate, headers up to its block)."""
         raw = self.meta(_tail_key(height))
@@ -817,15 +852,17 @@ class Store:
         return self._snapshots.chunk(height, index)
 
     def install_snapshot(
-        self, manifest: Manifest, rows: Sequence[RowBytes], certificate: bytes | None = None
+        self, manifest: Manifest, rows: Sequence[RowBytes], seals: Sequence[tuple[int, bytes]] = ()
     ) -> tuple[Executed, Certificate | None]:
         """Begin anew at a snapshot's height, all in one transaction; what the file held is gone. Gives what `final` gives.
 
-        The caller has judged that its header is final. Raises `DecodeError` where rows or history are not the header's.
+        The caller has judged that its header is final, and has walked there by these (epoch, encoded seal). Raises
+        `DecodeError` where rows or history are not the header's.
         """
         check_peaks(manifest.header, manifest.peaks)
         state_of(manifest, rows)
         assert manifest.height > self._height, "a snapshot leads forward"
+        tail, certificate = _proof_in(manifest)
         row = _Row((False,) * 3, (0, 0, 0), manifest.header, codec.encode(tuple(manifest.header)), certificate)
         lines = _Lines(manifest.height, manifest.height, manifest.height)
         with self._database.transaction():
@@ -833,6 +870,10 @@ class Store:
                 self._database.run(f"DELETE FROM {table}")
             self._database.many("INSERT INTO state_row VALUES (?, ?)", rows)
             self._database.run(_INSERT_PRUNED, *row.values())
+            if tail is not None:
+                self._set_meta(_tail_key(manifest.height), tail)
+            for epoch, raw in seals:
+                self._set_meta(_seal_key(epoch), raw)
             self._set_meta("peaks", codec.encode(manifest.peaks))
             self._set_meta("lines", codec.encode(tuple(lines)))
         self._lines, self._height, self._opened, self._found_ready = lines, manifest.height, None, False
@@ -845,6 +886,21 @@ class Store:
 
 def _tail_key(height: int) -> str:
     return f"tail {height}"
+
+
+def _seal_key(epoch: int) -> str:
+    return f"seal {epoch}"
+
+
+def _proof_in(manifest: Manifest) -> tuple[bytes | None, bytes | None]:
+    """(the tail as it is kept, the header's own certificate) of a snapshot; of its proof one or the other, or none."""
+    try:
+        proof = decode_proof(manifest.proof)
+    except DecodeError:
+        return None, None
+    if not proof.tail:
+        return None, proof.certificate.encoded
+    return codec.encode((proof.certificate.encoded, tuple(tuple(header) for header in proof.tail))), None
 
 
 def _marks(block: Block, events: Sequence[Event]) -> tuple[bool, bool, bool]:

@@ -1,4 +1,4 @@
-"""What a node does for its disk beside its work: looks at a part of the ledger each hour, prunes in small steps, keeps snapshots.
+"""What a node does for its disk beside its work: looks at a part of the ledger each hour, prunes in small steps.
 
 Each step takes milliseconds and runs between the node's other events, so that only one thing writes at any time. Damaged blocks
 stay in `Store.damaged` until neighbors have given them; damage of anything else ends the node, and its next start sets the
@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from ledger.base.errors import DiskFailed
+from ledger.gossip.seals import TAIL_MAX, Proof
+from ledger.simplex.effects import Committed
+from ledger.state.blocks import Header
+from ledger.state.events import EpochSealed
 
 from .store import Store
 
@@ -24,10 +28,43 @@ SNAPSHOT_BLOCKS: Final = 10_000
 BALLAST_NAME: Final = "ballast"
 
 
-async def keep_up(store: Store, note: Callable[[str], None], proof: Callable[[], bytes | None]) -> None:
-    """Until canceled. `proof` gives what says that the last block is final, for snapshots. Raises `DamagedStore`, `DiskFailed`."""
+def commit(store: Store, commits: Sequence[Committed], snapshot_blocks: int = SNAPSHOT_BLOCKS) -> None:
+    """Final blocks into the store, and a snapshot behind each that seals an epoch or whose height is a multiple of that number.
+
+    So all homes have the same ones, and a neighbor can be given its pieces by several. Raises `DiskFailed`, `DamagedStore`.
+    """
+    begin = 0
+    for place, committed in enumerate(commits):
+        executed = committed.executed
+        seals = any(isinstance(event, EpochSealed) for event in executed.events)
+        if not seals and executed.header.height % snapshot_blocks:
+            continue
+        proof = _proof(commits, place)
+        if proof is not None:
+            store.commit_all(commits[begin : place + 1])
+            store.write_snapshot(proof.encoded())
+            begin = place + 1
+    store.commit_all(commits[begin:])
+
+
+def _proof(commits: Sequence[Committed], place: int) -> Proof | None:
+    """What proves a block final: its own finalization, or that of a block above it, which is among the same commits."""
+    header = commits[place].executed.header
+    tail: list[Header] = []
+    for above in commits[place : place + TAIL_MAX]:
+        if above.executed.header.epoch != header.epoch:
+            return None
+        if above is not commits[place]:
+            tail.append(above.executed.header)
+        if above.certificate is not None:
+            return Proof((*tail, *above.tail), above.certificate)
+    return None
+
+
+async def keep_up(store: Store, note: Callable[[str], None]) -> None:
+    """Until canceled. Raises `DamagedStore`, `DiskFailed`."""
     loop = asyncio.get_running_loop()
-    scrub_at, snapshot_at = loop.time() + SCRUB_S, store.height() + SNAPSHOT_BLOCKS
+    scrub_at = loop.time() + SCRUB_S
     known: set[int] = set()
     while True:
         more = store.prune()
@@ -38,11 +75,6 @@ async def keep_up(store: Store, note: Callable[[str], None], proof: Callable[[],
         known = set(store.damaged())
         if fresh:
             note(f"{len(fresh)} blocks on disk are damaged, the newest {max(fresh)}; they are fetched from neighbors")
-        if store.height() >= snapshot_at:
-            said = proof()
-            if said is not None:
-                store.write_snapshot(said)
-                snapshot_at = store.height() + SNAPSHOT_BLOCKS
         await asyncio.sleep(PRUNE_MORE_S if more else PRUNE_S)
 
 

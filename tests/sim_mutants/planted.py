@@ -28,7 +28,7 @@ from ledger.base.errors import InvalidBlock, InvalidTransaction
 from ledger.base.intents import CHAIN_PREFIX_BYTES, Envelope, Reading
 from ledger.base.votes import Certificate, Kind, Vote, decode_certificate
 from ledger.gossip import joining, sync
-from ledger.node import core, transport
+from ledger.node import catchup, transport
 from ledger.simplex import machine, register
 from ledger.simplex.bodies import Bodies
 from ledger.simplex.effects import Now, ToSign
@@ -301,10 +301,10 @@ def gap_unchecked(patch: Patch) -> None:
 
 
 def finalization_of_another(patch: Patch) -> None:
-    def careless(answer: sync.Range, parent_hash: bytes) -> tuple[list[Block], tuple[Header, ...], Certificate]:
+    def careless(answer: sync.Range, parent_hash: bytes | None) -> tuple[list[Block], tuple[Header, ...], Certificate]:
         return [decode_block(raw) for raw in answer.blocks], (), decode_certificate(answer.certificate)
 
-    patch.setattr(core, "check_range", careless)
+    patch.setattr(catchup, "check_range", careless)
 
 
 def link_proof_unread(patch: Patch) -> None:

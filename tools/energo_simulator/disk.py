@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ledger.base.genesis import Genesis
 from ledger.base.votes import Certificate
+from ledger.gossip.seals import Head, Proof, decode_proof, proof_of, seal_of
 from ledger.gossip.sync import RANGE_BLOCKS_MAX, RANGE_BYTES_MAX, RANGE_HEADERS_MAX, Range, make_range
+from ledger.node.catchup import Arrived
 from ledger.simplex.effects import Committed
 from ledger.state import history
 from ledger.state.blocks import Block, Header
 from ledger.state.origin import from_final, genesis_block
+from ledger.state.snapshot import Manifest, cut, make_manifest, state_of
 from ledger.state.state import load
 from ledger.state.transition import Executed
 
@@ -39,7 +42,10 @@ class Log:
 
 @dataclass
 class Disk:
-    """The journals of node and signer, and the store of final blocks (each commit of it is atomic)."""
+    """The journals of node and signer, and the store of final blocks (each commit of it is atomic).
+
+    A snapshot is kept of every block that seals an epoch; `base` is the height of the one at which the store began.
+    """
 
     genesis: Genesis
     journal: Log = field(default_factory=Log)
@@ -49,22 +55,29 @@ class Disk:
     forgotten: bool = False  # the wallet found a vote of its key that its record lacks
     header: Header | None = None
     peaks: history.Peaks = ()
+    base: int = 0
+    base_proof: Proof | None = None
+    sealed: dict[int, bytes] = field(default_factory=dict)
+    snapshot: tuple[Manifest, list[bytes]] | None = None
 
     def __post_init__(self) -> None:
         if self.header is None:
             self.rows = dict(genesis_block(self.genesis).state.rows())
 
+    @property
+    def height(self) -> int:
+        """Of the last final block."""
+        return self.base + len(self.blocks)
+
     def copy(self) -> Disk:
         """What a copy of the card has: everything that is durable now."""
-        return Disk(
-            self.genesis,
-            Log(list(self.journal.durable)),
-            Log(list(self.votes.durable)),
-            dict(self.rows),
-            list(self.blocks),
-            self.forgotten,
-            self.header,
-            self.peaks,
+        return replace(
+            self,
+            journal=Log(list(self.journal.durable)),
+            votes=Log(list(self.votes.durable)),
+            rows=dict(self.rows),
+            blocks=list(self.blocks),
+            sealed=dict(self.sealed),
         )
 
     def commit(self, committed: Committed) -> None:
@@ -77,16 +90,40 @@ class Disk:
             else:
                 self.rows[key] = row
         self.blocks.append((executed.block, committed.certificate, committed.tail))
-        self.header, self.peaks = executed.header, executed.peaks
+        seal, proof = seal_of(committed, self.header), proof_of(committed)
+        below, self.header, self.peaks = self.peaks, executed.header, executed.peaks
+        if seal is not None and proof is not None:
+            self.sealed[seal.header.epoch] = seal.encoded()
+            below = below or history.append((), self.genesis.chain_id)
+            chunks = cut(sorted(self.rows.items()))
+            self.snapshot = (make_manifest(executed.header, proof.encoded(), below, chunks), chunks)
+
+    def install(self, arrived: Arrived) -> tuple[Executed, Certificate | None]:
+        """Begin anew at a snapshot."""
+        manifest = arrived.manifest
+        assert manifest.height > self.height, "a snapshot leads forward"
+        state_of(manifest, arrived.rows)
+        self.rows, self.blocks = dict(arrived.rows), []
+        self.header, self.base = manifest.header, manifest.height
+        self.peaks = history.append(manifest.peaks, manifest.header.hash())
+        self.base_proof = decode_proof(manifest.proof)
+        self.sealed.update(arrived.seals)
+        return self.final()
 
     def final(self) -> tuple[Executed, Certificate | None]:
         """The last final block and its state, as a restarted node finds it."""
         if self.header is None:
             return genesis_block(self.genesis), None
+        proof = self._proof(self.height)
+        certificate = proof.certificate if proof is not None and not proof.tail else None
         state = load(sorted(self.rows.items()))
-        block, certificate, tail = self.blocks[-1]
-        certificate = None if tail else certificate
-        return from_final(self.genesis, self.header, block.hash, state, self.peaks), certificate
+        return from_final(self.genesis, self.header, self.header.hash(), state, self.peaks), certificate
+
+    def _proof(self, height: int) -> Proof | None:
+        if height == self.base:
+            return self.base_proof
+        _, certificate, tail = self.blocks[height - self.base - 1]
+        return None if certificate is None else Proof(tail, certificate)
 
     # ---- the archive that a core reads
 
@@ -94,12 +131,45 @@ class Disk:
         """A final block by its hash."""
         return next((block for block, _, _ in reversed(self.blocks) if block.hash == block_hash), None)
 
+    def seals(self, from_epoch: int) -> list[bytes]:
+        """The seals of that epoch and of those that follow it."""
+        found: list[bytes] = []
+        while (raw := self.sealed.get(from_epoch + len(found))) is not None:
+            found.append(raw)
+        return found
+
+    def head(self) -> bytes | None:
+        """The newest header that is proven final."""
+        for height in range(self.height, self.base, -1):
+            proof = self._proof(height)
+            if proof is not None:
+                return Head(self.blocks[height - self.base - 1][0].header, proof).encoded()
+        return None
+
+    def snapshot_manifest(self) -> Manifest | None:
+        """Of the last seal."""
+        return None if self.snapshot is None else self.snapshot[0]
+
+    def snapshot_chunk(self, height: int, index: int) -> bytes | None:
+        """A piece of it."""
+        if self.snapshot is None or height != self.snapshot[0].height or index >= len(self.snapshot[1]):
+            return None
+        return self.snapshot[1][index]
+
+    def damaged(self) -> list[int]:
+        """Nothing here is."""
+        return []
+
+    def expected_hash(self, height: int) -> bytes | None:
+        """Of a block that is here."""
+        return self.blocks[height - self.base - 1][0].hash if self.base < height <= self.height else None
+
     def range(self, from_height: int) -> Range | None:
         """An answer to a range request."""
-        if not 0 < from_height <= len(self.blocks):
+        if not self.base < from_height <= self.height:
             return None
         taken: list[bytes] = []
-        size, at = 0, from_height - 1
+        size, at = 0, from_height - self.base - 1
         epoch = self.blocks[at][0].header.epoch
         while at < len(self.blocks) and len(taken) < RANGE_BLOCKS_MAX:
             block = self.blocks[at][0]

@@ -13,6 +13,7 @@ from ledger.base.genesis import Genesis
 from ledger.base.intents import Ready, transaction_bytes
 from ledger.base.votes import PROPOSE, Certificate, Vote, proposal_message, vote_message
 from ledger.gossip import frames
+from ledger.node.catchup import SNAPSHOT_BEHIND
 from ledger.node.core import Core
 from ledger.simplex.effects import Now, ProposalToSign, ReadyToSign, ToSign
 from ledger.simplex.messages import BOOT_ID_BYTES, Proposal
@@ -68,6 +69,7 @@ class Node:
         self.number, self.genesis, self.scheme, self.checker, self.post = number, genesis, scheme, checker, post
         self._seed, self._rng, self._crash_per_mille = seed, rng, crash_per_mille
         self.disk = Disk(genesis)
+        self.snapshot_behind = SNAPSHOT_BEHIND
         self.card = 0  # which of the cards with this key, where there are two
         self.core: Core | None = None
         self._guard = Guard()
@@ -86,6 +88,7 @@ class Node:
             final_certificate=certificate,
             now=now,
             scheme=self.scheme,
+            snapshot_behind=self.snapshot_behind,
         )
         if self.disk.forgotten:
             self.core.silence("the wallet does not know what this key signed")
@@ -157,6 +160,11 @@ class Node:
                 self.disk.commit(committed)
                 self.checker.commits(self.number, committed, self.card)
             trim = trim or bool(work.commits)
+            if work.snapshot is not None:
+                final, certificate = self.disk.install(work.snapshot)
+                self.checker.put_back(self.number, self.card, final.header.height)
+                self.core.begin_at(final, certificate, now)
+                self.core.machine.recover(self.disk.journal.durable, now)
 
     def send(self, to: int | None, message: frames.AnyMessage) -> None:
         """Put a message on the wire, to a peer or to all."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from ledger.base.crypto import ZERO_HASH
 from ledger.base.genesis import Role
 from ledger.base.intents import Intent, Reading, Transfer, transaction_bytes
+from ledger.node.catchup import SNAPSHOT_BEHIND
 from ledger.simplex.effects import Now
 from ledger.state.tables import ACCOUNT, FEED
 
@@ -28,6 +29,7 @@ FAULTS_MS = 25_000
 QUIET_FROM_MS = 8_000  # cap-free timeouts and a word of a node that is given again: what is under way comes to its end
 QUIET_MS = 20_000  # and then nothing happens for so long
 HEAL_MS = 60_000  # everything must be final so long after the faults ended
+FEW_BLOCKS = 6  # behind, from which on a node of every other world begins anew at a neighbor's snapshot
 RELINK_MS = 1_000  # of two cards with one key, each takes the other's links about so often
 HOUR_MS = 3_600_000
 
@@ -95,6 +97,7 @@ class World:
             self.places,
         )
         node.card = card
+        node.snapshot_behind = SNAPSHOT_BEHIND if self.seed % 2 else FEW_BLOCKS
         if isinstance(node, Forger):
             node.owner_seed = self.street.seed(f"{home} owner")
         return node
@@ -299,7 +302,7 @@ class World:
             if node.core is not None:
                 node.cut()
             node.disk = image
-            self.checker.put_back(number, 0, len(image.blocks))
+            self.checker.put_back(number, 0, image.height)
             self._later(200, 3_000, lambda: self._boot(node))
 
         self._later(1, 8_000, put_back)
@@ -309,7 +312,7 @@ class World:
         twin = self._node(Node, number, 1, 0)
         twin.disk = self.nodes[number].disk.copy()
         self.twins[number] = twin
-        self.checker.put_back(number, 1, len(twin.disk.blocks))
+        self.checker.put_back(number, 1, twin.disk.height)
         for peer in range(len(self.nodes)):
             self._front[peer, number] = self.rng.randrange(2)
         self._boot(twin)

@@ -11,9 +11,11 @@ from ledger.base.crypto import sha256
 from ledger.base.errors import DecodeError
 from ledger.base.votes import Kind, Vote, certificate_of, claim_of, evidence_of
 from ledger.gossip import frames
-from ledger.gossip.flood import Announcer, Have, Seen, Transaction, Want
-from ledger.gossip.sync import RangeRequest, check_range, make_range
+from ledger.gossip.flood import FeedClock, Have, Seen, Transaction, Want
+from ledger.gossip.seals import Head, Proof, Seal, Seals, SealsRequest
+from ledger.gossip.sync import RangeRequest, SnapshotChunk, SnapshotRequest, check_range, make_range
 from ledger.simplex.messages import BodyRequest, CertificateRequest, Echo, Proposal, Status
+from ledger.state.snapshot import make_manifest
 from ledger.state.transition import Executed
 from tests.ledger.streets import ORIGIN_MS, Ledger, street
 
@@ -34,6 +36,7 @@ def vote(signer: int, kind: Kind = Kind.FINALIZE, block: bytes = sha256(b"b")) -
 BLOCK = chain(1)[1].block
 assert BLOCK is not None
 CERTIFICATE = certificate_of([vote(0), vote(1), vote(2)])
+PROOF = Proof((BLOCK.header,), CERTIFICATE)
 MESSAGES: list[frames.AnyMessage] = [
     vote(1),
     CERTIFICATE,
@@ -46,6 +49,12 @@ MESSAGES: list[frames.AnyMessage] = [
     BodyRequest(sha256(b"x")),
     RangeRequest(4),
     make_range([BLOCK.encoded], [BLOCK.header], CERTIFICATE.encoded),
+    SealsRequest(3),
+    Seals((Seal(BLOCK.header, None, PROOF, (bytes(32),)).encoded(),), Head(BLOCK.header, PROOF).encoded()),
+    SnapshotRequest(10_000, 3),
+    make_manifest(BLOCK.header, PROOF.encoded(), chain(0)[0].peaks, [b"piece"]),
+    SnapshotChunk(10_000, 3, b"piece"),
+    FeedClock(((0, 7), (3, 0))),
     Transaction(b"raw"),
     Have((bytes(8),)),
     Want((bytes(8),)),
@@ -82,7 +91,7 @@ def test_random_frames_raise_decode_error_and_nothing_else(raw: bytes) -> None:
         return
 
 
-@pytest.mark.parametrize("kind", [10, 11, 12, 13, 14, 15, 16, 20, 21, 30, 31, 32, 99])
+@pytest.mark.parametrize("kind", [10, 11, 12, 13, 14, 15, 16, 20, 21, 23, 24, 25, 26, 27, 28, 30, 31, 32, 99])
 @pytest.mark.parametrize("bomb", [b"\x81" * 90_000, b"\x9b" + b"\xff" * 8, b"\xbf" * 50, b"\xd9\x01\x00" * 1_000, b""])
 def test_bombs_are_dropped_at_the_door(kind: int, bomb: bytes) -> None:
     if kind == frames.TRANSACTION and len(bomb) <= 4_096 and bomb:
@@ -122,12 +131,7 @@ def test_a_body_that_its_header_does_not_commit_to_is_refused() -> None:
             frames.decode(bytes((frames.BODY,)) + codec.encode(fields))
 
 
-def test_what_waits_is_announced_at_intervals_and_only_the_unseen_is_asked_for() -> None:
-    announcer = Announcer(0)
-    assert announcer.deadline_ms(0) is None
-    assert announcer.take([bytes(8)], 1_999) is None
-    assert announcer.take([bytes(8)], 2_000) == Have((bytes(8),))
-    assert announcer.take([bytes(8)], 3_999) is None
+def test_only_what_was_never_seen_is_asked_for() -> None:
     seen = Seen()
     assert seen.add(b"12345678" + bytes(24))
     assert not seen.add(b"12345678" + bytes(24))

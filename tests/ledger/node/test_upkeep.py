@@ -11,6 +11,7 @@ import pytest
 from ledger.base.errors import DiskFailed
 from ledger.base.genesis import Genesis
 from ledger.base.intents import Transfer
+from ledger.gossip.seals import Head, Proof, decode_head, decode_proof
 from ledger.node import found, upkeep
 from ledger.node.database import PAGE_BYTES
 from ledger.node.recovery import open_sound
@@ -129,10 +130,13 @@ def test_a_snapshot_begins_another_homes_ledger_and_goes_on(
     first.commit_all(blocks[:30])
     assert first.write_snapshot(b"early") == 30
     first.commit_all(blocks[30:40])
-    assert first.write_snapshot(b"proof") == 40
+    certificate = blocks[39].certificate
+    assert certificate is not None
+    proof = Proof((), certificate).encoded()
+    assert first.write_snapshot(proof) == 40
     manifest = first.snapshot_manifest()
     assert manifest is not None
-    assert (manifest.height, manifest.proof) == (40, b"proof")
+    assert (manifest.height, manifest.proof) == (40, proof)
     assembly = Assembly(manifest)
     for index in assembly.missing():
         chunk = first.snapshot_chunk(40, index)
@@ -142,9 +146,11 @@ def test_a_snapshot_begins_another_homes_ledger_and_goes_on(
     third.mkdir()
     fresh = Store.open(third, genesis)
     fresh.commit_all(blocks[:3])
-    certificate = blocks[39].certificate
-    assert certificate is not None
-    final, found_certificate = fresh.install_snapshot(manifest, assembly.rows(), certificate.encoded)
+    final, found_certificate = fresh.install_snapshot(manifest, assembly.rows(), [(0, b"of epoch 0")])
+    assert (fresh.seals(0), fresh.seals(1)) == ([b"of epoch 0"], [])
+    head = fresh.head()
+    assert head is not None
+    assert decode_head(head) == Head(manifest.header, Proof((), certificate))
     assert (final.hash, found_certificate) == (blocks[39].executed.hash, certificate)
     fresh.commit_all(blocks[40:])
     for again in (False, True):
@@ -263,18 +269,32 @@ def test_ballast_takes_room_once_and_gives_it_back(tmp_path: Path, monkeypatch: 
         await_room(tmp_path, 1 << 60)
 
 
-def test_upkeep_says_damage_once_and_writes_a_snapshot_when_it_is_time(
-    store: Store, monkeypatch: pytest.MonkeyPatch, blocks: list[Committed]
+def test_a_snapshot_is_written_with_its_proof_where_the_height_says_so(
+    tmp_path: Path, genesis: Genesis, blocks: list[Committed]
 ) -> None:
+    store = Store.open(tmp_path, genesis)
+    bare = next(place for place in range(10, 40) if blocks[place].certificate is None)
+    upkeep.commit(store, blocks[: bare + 3], bare + 1)  # in the middle of what becomes final at once
+    manifest = store.snapshot_manifest()
+    assert manifest is not None
+    assert (manifest.height, store.height()) == (bare + 1, bare + 3)
+    above = blocks[bare + 1]
+    assert above.certificate is not None
+    assert decode_proof(manifest.proof) == Proof((above.executed.header,), above.certificate)
+    upkeep.commit(store, blocks[bare + 3 :], 1_000_000)
+    assert store.snapshot_manifest() == manifest
+    store.close()
+
+
+def test_upkeep_says_damage_once(store: Store, monkeypatch: pytest.MonkeyPatch, blocks: list[Committed]) -> None:
     monkeypatch.setattr(upkeep, "SCRUB_S", 0.0)
-    monkeypatch.setattr(upkeep, "SNAPSHOT_BLOCKS", 0)
     monkeypatch.setattr(upkeep, "PRUNE_S", 0.0)
     notes: list[str] = []
     store._database.run("UPDATE block SET body = zeroblob(200) WHERE height = 7")
 
     async def some_turns() -> None:
-        task = asyncio.create_task(upkeep.keep_up(store, notes.append, lambda: b"proof"))
-        while len(notes) < 1 or store.snapshot_manifest() is None:
+        task = asyncio.create_task(upkeep.keep_up(store, notes.append))
+        while len(notes) < 1:
             await asyncio.sleep(0)
         for _ in range(10):
             await asyncio.sleep(0)

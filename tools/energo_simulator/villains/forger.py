@@ -51,7 +51,7 @@ class Forger(Node):
         assert self.core is not None, "only a running node lies"
         blocks = self.disk.blocks
         certificate = next((c for _, c, _ in reversed(blocks) if c is not None), None)
-        if certificate is None or not 0 < from_height <= len(blocks):
+        if certificate is None or self.disk.base or not 0 < from_height <= len(blocks):
             return None
         parent = genesis_block(self.genesis)
         for block, _, _ in blocks[: from_height - 1]:
