@@ -31,7 +31,7 @@ from ledger.base.crypto import sha256
 from ledger.base.errors import ConfigError, DecodeError, SignerRefused, SignerUnavailable, UnitError
 from ledger.base.limits import FRAME_BYTES_MAX, LOCAL_REQUEST_BYTES_MAX
 from ledger.client import unpack_answer
-from ledger.gossip import frames, joining, presence, sync
+from ledger.gossip import frames, joining, presence, seals, sync
 from ledger.node import __main__ as node
 from ledger.node import api, peers, pointer, store, transport
 from ledger.node.joining import decode_made
@@ -289,6 +289,8 @@ PARSERS: Final = (
     Parser("proposal", messages.decode_proposal, _DECODE, again=lambda p: bytes(p.encoded)),
     Parser("record", records.decode_record, _DECODE, again=records.encode_record),
     Parser("range", _linked, _DECODE, again=_positional),
+    Parser("seal", seals.decode_seal, _DECODE, again=lambda s: bytes(s.encoded())),
+    Parser("head", seals.decode_head, _DECODE, again=lambda h: bytes(h.encoded())),
     Parser("frame", frames.decode, _DECODE, again=_frame_again, prefix=1),
     Parser("hello", transport.decode_hello, _DECODE, again=_positional),
     Parser("welcome", transport.decode_welcome, _DECODE, again=_positional),

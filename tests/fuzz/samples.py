@@ -32,9 +32,10 @@ from ledger.base.intents import (
 from ledger.base.recovery import Recovery
 from ledger.base.votes import Kind, Vote, certificate_of, claim_of, encode_vote, evidence_of
 from ledger.gossip import frames, joining, presence
-from ledger.gossip.flood import Have, Transaction, Want
+from ledger.gossip.flood import FeedClock, Have, Transaction, Want
 from ledger.gossip.presence import PEERS_MAX, Known, Peers, PeersRequest, Ping, Pong
-from ledger.gossip.sync import RangeRequest, make_range
+from ledger.gossip.seals import Head, Proof, Seal, Seals, SealsRequest
+from ledger.gossip.sync import NOTHING, RangeRequest, SnapshotChunk, SnapshotRequest, make_range
 from ledger.node import pointer
 from ledger.node.peers import Address, encode_cache
 from ledger.simplex import records
@@ -229,7 +230,18 @@ def _chain() -> dict[str, Samples]:
     lied = evidence_of(0, 7, 1, claim_of(vote(Kind.NOTARIZE, 1)), claim_of(vote(Kind.NOTARIZE, 1, sha256(b"other"))))
     twice = [0, 7, 1, list(lied.first), list(lied.first)]
     agreed = Recovery(3, 9, HASH, tuple(sorted((HASH, sha256(b"node")))), ((HASH, bytes(64)),))
+    proof = Proof((second.header,), certificates["finalize"])
+    seal, newest = Seal(second.header, first.header, proof, (HASH,)), Head(second.header, proof)
+    keys = codec.decode(seal.encoded(), bytes_max=4_096)
     sent: dict[str, frames.AnyMessage] = {
+        "seals-request": SealsRequest(3),
+        "seals": Seals((seal.encoded(),), newest.encoded()),
+        "seals-none": Seals((), b""),
+        "snapshot-request": SnapshotRequest(10_000, 3),
+        "snapshot-chunk": SnapshotChunk(10_000, 3, b"piece"),
+        "snapshot-none": SnapshotChunk(0, 0, b""),
+        "feed-clock": FeedClock(((0, 7), (3, 0), (4, 2**40))),
+        "range-none": NOTHING,
         "vote": vote(Kind.NOTARIZE, 1),
         "certificate": certificates["finalize"],
         "proposal": proposal,
@@ -353,6 +365,24 @@ def _chain() -> dict[str, Samples]:
             "refused-type": b"\x63\x80",
             "refused-deep": bytes((frames.HAVE,)) + b"\x81" * 4_000,
             "refused-no-transaction": bytes((frames.TRANSACTION,)),
+            "refused-clock-turned": bytes((frames.FEED_CLOCK,)) + codec.encode([3, 0, 0, 7]),
+            "refused-clock-odd": bytes((frames.FEED_CLOCK,)) + codec.encode([3, 0, 4]),
+            "refused-piece": bytes((frames.SNAPSHOT_REQUEST,)) + codec.encode([1, 1_024]),
+            "refused-seals": bytes((frames.SEALS,)) + codec.encode([[b""] * 65, b""]),
+            "refused-epoch": bytes((frames.SEALS_REQUEST,)) + codec.encode([2**32]),
+        },
+        "seal": {
+            **_wrapped(keys),
+            "taken-first": seal._replace(parent=None, proof=Proof((), certificates["finalize"])).encoded(),
+            "refused-nobody": seal._replace(keys=()).encoded(),
+            "refused-twice": seal._replace(keys=(HASH, HASH)).encoded(),
+            "refused-long": seal._replace(proof=Proof((second.header,) * 33, certificates["finalize"])).encoded(),
+            **CBOR_BOMBS,
+        },
+        "head": {
+            **_wrapped(codec.decode(newest.encoded(), bytes_max=4_096)),
+            "refused-certificate": codec.encode((tuple(second.header), [], b"")),
+            **CBOR_BOMBS,
         },
         "state-rows": {
             "taken": codec.encode([part for pair in ledger.blocks[0].state.rows()[:40] for part in pair]),
