@@ -22,7 +22,7 @@ from tests.fuzz.__main__ import input_failure, replay
 from tests.fuzz.parsers import PARSERS, Parser
 
 SEED = 20_210_324
-CORPUS_BYTES_MAX = 320_000
+CORPUS_BYTES_MAX = 360_000
 EACH = 200  # mutations of each parser's samples
 
 every_parser = pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.name)
