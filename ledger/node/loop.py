@@ -44,7 +44,7 @@ from .log import Log
 from .notice import SAVE_S, NoticeFile
 from .signer import Signer
 from .store import KEPT, Retention, Store
-from .upkeep import SNAPSHOT_BLOCKS, commit, keep_up
+from .upkeep import SNAPSHOT_BLOCKS, begin_at, commit, keep_up
 
 MATCHERS: Final = Matchers(matcher_c.clear_arrays, matcher_c.OrderBook)
 FINALITY_SAMPLES: Final = 1_000
@@ -479,7 +479,7 @@ class Node:
     def _begin_at(self, arrived: Arrived) -> None:
         """Replace the ledger by a snapshot, and go on from there with what the journal still holds above it."""
         try:
-            final, certificate = self.store.install_snapshot(arrived.manifest, arrived.rows, arrived.seals)
+            final, certificate = begin_at(self.store, arrived)
         except DecodeError as error:
             self.log.note(f"the state of block {arrived.manifest.height} cannot be used: {error}")
             self.core.begin_at(None, None, self._now())

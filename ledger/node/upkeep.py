@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from ledger.base.errors import DiskFailed
+from ledger.base.votes import Certificate
 from ledger.gossip.seals import TAIL_MAX, Proof
 from ledger.simplex.effects import Committed
 from ledger.state.blocks import Header
 from ledger.state.events import EpochSealed
+from ledger.state.transition import Executed
 
+from .catchup import Arrived
 from .store import Store
 
 SCRUB_S: Final = 3_600.0
@@ -45,6 +48,16 @@ def commit(store: Store, commits: Sequence[Committed], snapshot_blocks: int = SN
             store.write_snapshot(proof.encoded())
             begin = place + 1
     store.commit_all(commits[begin:])
+
+
+def begin_at(store: Store, arrived: Arrived) -> tuple[Executed, Certificate | None]:
+    """Replace the ledger by a snapshot, which this home can give from then on too; its block, as `Store.final` gives it.
+
+    Raises `DecodeError` where it cannot be used, `DiskFailed`, `DamagedStore`.
+    """
+    final, certificate = store.install_snapshot(arrived.manifest, arrived.rows, arrived.seals)
+    store.write_snapshot(arrived.manifest.proof)
+    return final, certificate
 
 
 def _proof(commits: Sequence[Committed], place: int) -> Proof | None:

@@ -108,6 +108,7 @@ class Disk:
         self.peaks = history.append(manifest.peaks, manifest.header.hash())
         self.base_proof = decode_proof(manifest.proof)
         self.sealed.update(arrived.seals)
+        self.snapshot = (manifest, cut(arrived.rows))
         return self.final()
 
     def final(self) -> tuple[Executed, Certificate | None]:

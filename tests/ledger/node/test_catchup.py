@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from energo_simulator.disk import Disk
 from ledger.base.errors import DecodeError
+from ledger.base.votes import Certificate
 from ledger.gossip import frames
 from ledger.gossip.seals import Head, Proof, Seal, Seals, SealsRequest, decode_head, decode_seal
 from ledger.gossip.sync import Range, RangeRequest, SnapshotChunk, SnapshotRequest
-from ledger.node.catchup import WORK_BLOCKS, Trusted
+from ledger.node import upkeep
+from ledger.node.catchup import WORK_BLOCKS, Arrived, Trusted
+from ledger.node.store import Store
+from ledger.simplex.effects import Committed
 from ledger.simplex.messages import Status
 from ledger.state.snapshot import Manifest
+from ledger.state.transition import Executed
 from tests.ledger.finals import SCHEME, FinalChain, Neighbor, Net, Tamper, far_street
 from tests.ledger.streets import ORIGIN_MS, seed_of
 
@@ -224,3 +230,75 @@ def test_questions_that_nobody_asked_for_are_not_answered_with_work(past: Past) 
     assert given[0] == SnapshotChunk(7, 3, b"")
     assert isinstance(given[1], Manifest)
     assert given[2] == Range((), (), b"")
+
+
+class Carded(Neighbor):
+    """A neighbor with the ledger's real file, driven as the process does it."""
+
+    disk: Store  # type: ignore[assignment]
+
+    def commit(self, commits: list[Committed]) -> None:
+        upkeep.commit(self.disk, commits, 100)
+
+    def install(self, arrived: Arrived) -> tuple[Executed, Certificate | None]:
+        return upkeep.begin_at(self.disk, arrived)
+
+    def repair(self, height: int, raw: bytes) -> None:
+        assert self.disk.repair(height, raw)
+
+
+def carded(net: Net, past: Past, folder: Path, name: str, **options: object) -> Carded:
+    folder.mkdir()
+    store = Store.open(folder, past.genesis)
+    return Carded(net, name, store, **options)  # type: ignore[arg-type]
+
+
+def test_the_real_file_gives_and_takes_ranges_seals_and_snapshots(past: Past, tmp_path: Path) -> None:
+    net = Net(past.genesis, past.chain.chain.final.header.time_ms)
+    net.add(Neighbor(net, "home1", past.disk.copy()))
+    first = carded(net, past, tmp_path / "first", "home2")
+    net.add(first)
+    assert net.run(10_000, level(past, first)), first.notes
+    assert first.disk.seals(0) == past.disk.seals(0)
+    assert first.disk.head() == past.disk.head()
+    manifest = first.disk.snapshot_manifest()
+    assert manifest is not None
+    assert manifest.height == BLOCKS
+    net.unlink(*net.nodes)
+    second = carded(net, past, tmp_path / "second", "home5", snapshot_behind=50)
+    net.links[second.peer] = set()
+    net.nodes[second.peer] = second
+    net.link(first.peer, second.peer)
+    assert net.run(10_000, level(past, second)), second.notes
+    assert second.disk.first_header() == BLOCKS
+    third = carded(net, past, tmp_path / "third", "home3", snapshot_behind=50)
+    net.links[third.peer] = set()
+    net.nodes[third.peer] = third
+    net.link(second.peer, third.peer)
+    assert net.run(10_000, level(past, third)), third.notes
+    assert third.disk.first_header() == BLOCKS, "who began at a snapshot gives it on"
+    for each in (first, second, third):
+        each.disk.close()
+    reopened = Store.open(tmp_path / "second", past.genesis)
+    assert reopened.final()[0].hash == past.chain.hashes[-1]
+    assert reopened.final()[1] is not None
+    assert reopened.seals(0) == past.disk.seals(0)
+    reopened.close()
+
+
+def test_damaged_blocks_come_back_from_neighbors(past: Past, tmp_path: Path) -> None:
+    net = Net(past.genesis, past.chain.chain.final.header.time_ms)
+    net.add(Neighbor(net, "home1", past.disk.copy()))
+    node = carded(net, past, tmp_path / "card", "home2")
+    net.add(node)
+    assert net.run(10_000, level(past, node)), node.notes
+    heights = [7, 8, 9, 60, 61, 150]
+    for height in heights:
+        node.disk._database.run("UPDATE block SET body = zeroblob(200), header = zeroblob(90) WHERE height = ?", height)
+    while node.disk._scrubbed < BLOCKS:
+        node.disk.scrub()
+    assert node.disk.damaged() == heights[::-1]
+    assert node.disk.range(7) is None
+    assert net.run(120_000, lambda: not node.disk.damaged())
+    assert [node.disk.body(height) for height in heights] == [past.disk.blocks[height - 1][0] for height in heights]
+    node.disk.close()
