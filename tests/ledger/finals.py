@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from energo_simulator.disk import Disk
 from energo_simulator.street import fake_scheme
+from ledger.base.crypto import Scheme
 from ledger.base.genesis import Genesis, Membership
 from ledger.base.intents import Intent, Park, Ready, Transfer, decode_transaction, transaction_bytes
 from ledger.base.votes import Certificate, Kind, Vote, block_time_ms, certificate_of, vote_message
@@ -35,14 +36,14 @@ def far_street(homes: int = 5) -> Genesis:
 class FinalChain:
     """Blocks that become final one after another; `commits` are told as they are made, because states go on changing."""
 
-    def __init__(self, genesis: Genesis, *told: Callable[[Committed], None]) -> None:
-        self.genesis, self.told = genesis, told
-        self.context = Context(genesis, MATCHERS, SCHEME)
+    def __init__(self, genesis: Genesis, *told: Callable[[Committed], None], scheme: Scheme = SCHEME) -> None:
+        self.genesis, self.told, self.scheme = genesis, told, scheme
+        self.context = Context(genesis, MATCHERS, scheme)
         self.chain = Chain(self.context, genesis_block(genesis))
         self.certificate: Certificate | None = None
         self.hashes: list[bytes] = []
         self._seeds = {
-            SCHEME.public(seed_of(f"{home.name} node")): seed_of(f"{home.name} node") for home in genesis.homes
+            self.scheme.public(seed_of(f"{home.name} node")): seed_of(f"{home.name} node") for home in genesis.homes
         }
         self._nonces: dict[str, int] = {}
         self._waiting: list[bytes] = []
@@ -55,14 +56,18 @@ class FinalChain:
         self._nonces[home] = nonce = self._nonces.get(home, 0) + 1
         return self._sign(intent, f"{home} owner", nonce, self.height + 50)
 
+    def nonce(self, home: str) -> int:
+        """The last number that a home used."""
+        return self._nonces.get(home, 0)
+
     def _sign(self, intent: Intent | Ready, key: str, nonce: int, valid_until: int) -> bytes:
         raw = transaction_bytes(
             intent,
             chain_id=self.genesis.chain_id,
-            sender=SCHEME.public(seed_of(key)),
+            sender=self.scheme.public(seed_of(key)),
             nonce=nonce,
             valid_until_height=valid_until,
-            sign=lambda message: SCHEME.sign(seed_of(key), message),
+            sign=lambda message: self.scheme.sign(seed_of(key), message),
         )
         self._waiting.append(raw)
         return raw
@@ -74,7 +79,7 @@ class FinalChain:
         for seat in range(committee.quorum if signers is None else signers):
             place = (header.epoch, header.view, executed.hash, header.time_ms + 40, seat)
             message = vote_message(self.genesis.chain_id, Kind.FINALIZE, *place)
-            votes.append(Vote(Kind.FINALIZE, *place, SCHEME.sign(self._seeds[committee.keys[seat]], message)))
+            votes.append(Vote(Kind.FINALIZE, *place, self.scheme.sign(self._seeds[committee.keys[seat]], message)))
         return certificate_of(votes)
 
     def build(self, parent: Executed, certificate: Certificate | None, raws: list[bytes]) -> Executed:
@@ -130,7 +135,7 @@ class FinalChain:
         epoch = epoch_of(self.chain.final.state)
         assert epoch.coming, "another committee is to come"
         for each in self.genesis.homes:
-            if SCHEME.public(seed_of(f"{each.name} node")) in epoch.coming:
+            if self.scheme.public(seed_of(f"{each.name} node")) in epoch.coming:
                 self._sign(Ready(committee_hash(epoch.coming)), f"{each.name} node", epoch.number + 1, 0)
         self.step(by_child=by_child)
         assert epoch_of(self.chain.final.state).number == epoch.number + 1, "the epoch is sealed"
