@@ -74,7 +74,7 @@ def show(row: dict[str, Any]) -> None:
 def play(options: argparse.Namespace) -> int:
     """The scenarios, inside."""
     wanted = [each for each in SCENARIOS if not options.only or any(only in each.name for only in options.only)]
-    street = Street(lan.Lan(options.homes), options.inside, options.homes)
+    street = Street(lan.Lan(options.homes + 1), options.inside, options.homes)  # a cable more, for a home that joins
     steps = [("start", "all homes at once", partial(_start, street))]
     steps += [(each.name, each.what, partial(_mistreat, street, each)) for each in wanted]
     steps.append(("verify", "every home's files, with all processes ended", partial(_verify, street)))

@@ -5,10 +5,15 @@ from __future__ import annotations
 import errno
 import random
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from ledger.client import NodeClient
 
 from . import jumping
 from .lan import run
@@ -19,6 +24,7 @@ POWER_CUTS: Final = 3
 LOSS_PERCENT: Final = 30
 NOTICE_S: Final = 45.0  # 15 s of silence end a link, and a loaded machine is slow
 CARD: Final = "24m"
+COMMAND_S: Final = 90.0  # of one energoctl: it looks for a member for 30 s, and waits for a block for 60
 YEARS_80_MS: Final = 80 * 365 * 86_400_000
 YEARS_10_S: Final = 10 * 365 * 86_400
 
@@ -231,6 +237,57 @@ def clock_jumps(street: Street) -> str:
     return "the ledger's time went on as before"
 
 
+def join_by_code(street: Street) -> str:
+    """A home that knows nothing but a code finds the members by multicast, joins, is admitted by all, and catches up."""
+    member, number = street.homes[0], len(street.homes) + 1
+    name, new, card = f"home{number}", street.folder / f"home{number}", street.folder / "card.json"
+    begin = time.monotonic()
+    invite = _ctl(street, member.number, "member", "invite", "--yes", "--save", str(card), *_sockets(member))
+    assert invite.stdout is not None, "its words are read here"
+    code = next(line.split(" join ")[1].split()[0] for line in invite.stdout if " join " in line)
+    _done(_ctl(street, number, "member", "join", code, "--dir", str(new), "--name", name))
+    _done(invite)
+    for home in street.homes[1:]:
+        _done(
+            _ctl(street, home.number, "member", "admit", str(card), *_sockets(home)), refusals=("takes part already",)
+        )
+    node = _ctl(street, number, "node", "start", str(new))
+    try:
+        client = NodeClient(new / "run" / "node.sock")
+        with street.load():
+            street.until_final(10)
+        until(f"{name} has links to all", lambda: client.get("/v1/status")["peers"] >= number - 1, NOTICE_S)
+        until(
+            f"{name} is where the others are", lambda: client.get("/v1/status")["head"] == member.status()["head"], 60
+        )
+        seat = client.get("/v1/status")["seat"]
+    finally:
+        node.terminate()
+        node.communicate()
+    seated = "no seat yet" if seat is None else "with a seat"
+    return f"joined, admitted, caught up after {time.monotonic() - begin:.1f} s, {seated}"
+
+
+def _sockets(home: Home) -> tuple[str, ...]:
+    run_folder = home.folder / "run"
+    return ("--node", str(run_folder / "node.sock"), "--wallet", str(run_folder / "w" / "owner.sock"))
+
+
+def _ctl(street: Street, number: int, *words: str) -> subprocess.Popen[str]:
+    """energoctl in a home's namespace."""
+    command = street.lan.command(number, [sys.executable, "-m", "energoctl.main", *words])
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def _done(process: subprocess.Popen[str], refusals: tuple[str, ...] = ()) -> None:
+    """Wait for a command. Raises `Failed` with its last line, but for refusals that are none here."""
+    said, _ = process.communicate(timeout=COMMAND_S)
+    if process.returncode and not any(word in said for word in refusals):
+        raise Failed(said.strip().splitlines()[-1])
+
+
 @dataclass(frozen=True)
 class Scenario:
     """A row of the table."""
@@ -258,5 +315,6 @@ SCENARIOS: Final = tuple(
         ("power cut of all", power_cut),
         ("full disk", disk_full),
         ("clock jumps", clock_jumps),
+        ("a home joins by a code", join_by_code),  # the last: the street has a home more after it
     )
 )
