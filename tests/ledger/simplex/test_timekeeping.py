@@ -45,6 +45,14 @@ def test_a_clock_far_from_more_others_than_may_lie_is_not_trusted_until_as_many_
     assert time.wall_ms(Now(0, 5_100)) == 5_100
 
 
+def test_where_nobody_says_a_time_nothing_speaks_against_the_own_clock() -> None:
+    time = keeper()
+    time.judge(certificate(5_000, 9_000_000, 9_000_000), 0, Now(0, 5_000))
+    assert time.wall_ms(Now(0, 5_000)) is None
+    time.judge(certificate(0, 0, 0), 0, Now(0, 5_100))
+    assert time.wall_ms(Now(0, 5_100)) == 5_100
+
+
 def test_a_certificate_without_our_vote_is_no_evidence() -> None:
     time = keeper()
     time.judge(certificate(1, 1, 1), 3, Now(0, 9_000_000))
