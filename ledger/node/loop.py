@@ -26,11 +26,12 @@ from ledger.base.intents import Admit, decode_transaction
 from ledger.base.recovery import Recovery
 from ledger.base.votes import Committee, Vote, encode_vote
 from ledger.gossip import frames
-from ledger.gossip.joining import Card
+from ledger.gossip.joining import Card, JoinFailed
 from ledger.simplex.effects import Committed, Now, ProposalToSign, ReadyToSign, ToSign, VoteToSign
 from ledger.simplex.messages import BOOT_ID_BYTES
 from ledger.state.rules import membership
-from ledger.state.tables import CLOCK, NO_KEY
+from ledger.state.tables import CLOCK, MEMBER, NO_KEY
+from ledger.state.tables import Status as MemberStatus
 from ledger.state.transition import Matchers
 
 from . import clock, pointer, views
@@ -223,6 +224,9 @@ class Node:
 
     def invite(self, *, long: bool, bus: str) -> dict[str, Any]:
         """A new code for a home on this bus (empty: the own one). Raises `JoinFailed`, `DiskFailed`."""
+        member = self.core.chain.final.state.get(MEMBER, (self.account,))
+        if member is None or member.status == MemberStatus.REMOVED:
+            raise JoinFailed("this home does not take part itself; a member makes the code")
         return self.door.invite(long=long, bus=bus or self._own_bus())
 
     def _own_bus(self) -> str:

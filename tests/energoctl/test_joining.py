@@ -100,6 +100,7 @@ def test_a_third_home_joins_by_a_code_and_its_node_catches_up(
         until("it is linked", lambda: client.get("/v1/status")["peers"] >= 1)
         names = [member["name"] for member in client.get("/v1/members")["members"]]
         assert names == ["home1", "home2", "home3"]
+        assert client.post("/v1/invitations", {})["codes_left"] == 2, "it may invite now, on its own bus"
     finally:
         node.terminate()
         node.communicate(timeout=DEADLINE_S)
@@ -119,6 +120,9 @@ def test_what_goes_wrong_is_one_line_at_both_ends(street: tuple[Home, Home, int]
     one, _, port = street
     new = tmp_path / "home3"
     where = ("--dir", str(new), "--name", "home3", "--at", f"127.0.0.1:{port}")
+    for body, words in (({"long": 1}, "the body must be"), ([], "the body must be"), ({"bus": "x"}, "is called x")):
+        with pytest.raises(NodeRefused, match=words):
+            one.client.post("/v1/invitations", body)
     early = call("member", "join", "123456", *where)
     assert (early.status, "nobody is invited here now" in early.err) == (1, True)
     keys = (new / "wallet" / "owner.key").read_text()
