@@ -141,7 +141,9 @@ class Node:
             own_key=transport_key,
             directory=self.core.directory,
             signer=self._signer,
-            events=Events(self._linked, self._unlinked, self._take, self.fail, visit=self.door.serve),
+            events=Events(
+                self._linked, self._unlinked, self._take, self.fail, clone=self._clone_met, visit=self.door.serve
+            ),
             note=log.note,
         )
 
@@ -501,6 +503,11 @@ class Node:
 
     def _unlinked(self, peer: int) -> None:
         self.core.unlinked(peer)
+
+    def _clone_met(self, where: str) -> None:
+        """Somebody at this address proved that he has this home's transport key too."""
+        self.core.stop_clone()
+        self._wake.set()
 
     def _take(self, peer: int, frame: bytes) -> None:
         self.core.receive(peer, frames.decode(frame), self._now())

@@ -88,6 +88,10 @@ LIMITS: Final[dict[int, Limit]] = {
     frames.BODY: Limit(100, 400, 4 * MIB, 16 * MIB),  # answers
     frames.EVIDENCE: Limit(2, 62, 32 * KIB, 512 * KIB),  # one for each home that cheats, once; two verifications
     frames.ECHO: Limit(4, 32, 32 * KIB, 512 * KIB),  # once a link; up to 64 verifications
+    frames.CLONE_SEEN: Limit(2, 16, KIB, 8 * KIB),  # to a home whose card was copied, once in a while
+    frames.RECOVERY: Limit(
+        1, 4, 64 * KIB, 256 * KIB
+    ),  # when a street begins again by hand; a signature for each household
     frames.RANGE_REQUEST: Limit(40, 100, 8 * KIB, 64 * KIB),  # each costs a read of 96 KiB from the card
     frames.RANGE: Limit(200, 400, 16 * MIB, 32 * MIB),  # a day of a street within a minute
     frames.SEALS_REQUEST: Limit(2, 20, KIB, 4 * KIB),  # a survey a minute; each costs an answer of up to 80 KiB

@@ -46,12 +46,16 @@ class Timekeeper:
         return self._final_time_ms + now.mono_ms - self._final_seen_ms if wall_ms is None else wall_ms
 
     def vote_ms(self, last: Certificate | None, now: Now) -> Millis:
-        """What a vote says: the trusted wall clock; else 0 while others know the time, and the estimate when too few do."""
+        """What a vote says: the trusted wall clock; else 0 while others know the time; when too few do, the doubted clock or the
+        estimate: where all doubt theirs, their agreement is what makes them trusted again.
+        """
         wall_ms = self.wall_ms(now)
         if wall_ms is not None:
             return wall_ms
         known = 0 if last is None else median_time_ms(last)[1]
-        return 0 if known > self._faulty_max else self.estimate_ms(now)
+        if known > self._faulty_max:
+            return 0
+        return self.estimate_ms(now) if now.wall_ms is None else now.wall_ms
 
     def earliest_ms(self, now: Now) -> Millis | None:
         """An older stamp on a block with transactions is invalid for us; None where we cannot tell."""

@@ -82,3 +82,12 @@ def test_one_liar_of_two_others_does_not_make_a_clock_doubted() -> None:
     time = keeper()
     time.judge(certificate(5_000, 5_000, 9_000_000), 0, Now(0, 5_000))
     assert time.wall_ms(Now(0, 5_000)) == 5_000
+
+
+def test_where_all_doubt_their_clocks_they_say_them_again_and_find_that_they_agree() -> None:
+    time = keeper()
+    time.judge(certificate(90_000, 5_000, 5_000), 0, Now(0, 90_000))
+    assert time.wall_ms(Now(0, 90_000)) is None
+    assert time.vote_ms(certificate(0, 0, 0), Now(10, 90_010)) == 90_010
+    time.judge(certificate(90_010, 90_020, 90_000), 0, Now(20, 90_020))
+    assert time.wall_ms(Now(20, 90_020)) == 90_020
