@@ -119,6 +119,7 @@ class Core:
         self.genesis, self.archive, self.node_key, self._scheme = genesis, archive, node_key, scheme
         self._boot_id = boot_id
         self._boots: dict[int, tuple[bytes, ...]] = {}  # of each peer, the last two
+        self._twins: dict[int, tuple[bytes, bytes]] = {}  # two starts of one peer that spoke in turn
         self._saw_clone: set[int] = set()  # peers that say that they see this key twice; counted only
         self._cloned = False
         self.context = Context(genesis, matchers, scheme)
@@ -258,11 +259,16 @@ class Core:
     def _note_boot(self, peer: int, boot_id: bytes) -> None:
         """Two starts of one key that speak in turn are two cards; one that follows the other is a restart."""
         boots = self._boots.get(peer, ())
+        if boot_id in boots and boot_id != boots[-1] and peer not in self._twins:
+            self._twins[peer] = (boots[0], boots[1])
+            self._notes.append(f"two cards speak with the key of {self.directory.name_of(peer)}; both are told to stop")
+        twins = self._twins.get(peer)
+        if twins is not None and boot_id in twins:
+            self._sends.append((peer, CloneSeen(twins)))  # each time: either may be the one that hears it
+            return
         if boot_id in boots[1:]:
             return  # the present one
-        if boot_id in boots:
-            self._sends.append((peer, CloneSeen((boots[0], boots[1]))))
-            self._notes.append(f"two cards speak with the key of {self.directory.name_of(peer)}; both are told to stop")
+        self._twins.pop(peer, None)  # a third start: somebody did something about it
         self._boots[peer] = (*boots[-1:], boot_id) if boots else (boot_id, boot_id)
 
     def _on_clone_seen(self, peer: int, message: CloneSeen) -> None:

@@ -195,11 +195,10 @@ class Machine:
         if vote.epoch != self.epoch or not (late or self.final_view < vote.view <= self.view + VIEWS_AHEAD):
             return
         refused = self.register.add_vote(vote)
-        self._take_found()
-        if refused is None:
-            self.progress(now)
-        elif refused:
+        if refused:
             self.effects.notes.append(refused)
+        if self._take_found() or refused is None:
+            self.progress(now)
 
     def on_certificate(self, certificate: Certificate, now: Now) -> None:
         """A certificate from a peer."""
@@ -215,10 +214,12 @@ class Machine:
             self.effects.notes.append(f"a proposal for view {header.view} that is not its leader's was dropped")
             return
         refused = self.register.add_proposal(proposal)
-        self._take_found()
+        if refused:
+            self.effects.notes.append(refused)
+        found = self._take_found()
         if refused is not None:
-            if refused:
-                self.effects.notes.append(refused)
+            if found:
+                self.progress(now)
             return
         self.bodies.keep(proposal.block)
         try:
@@ -642,7 +643,9 @@ class Machine:
 
     # ---- evidence, and our own votes in others' hands
 
-    def _take_found(self) -> None:
+    def _take_found(self) -> bool:
+        """Keep the evidence that came up; whether any was new."""
+        before = len(self.effects.notes)
         for evidence in self.register.found:
             if (
                 membership.check_evidence(self.chain.final.state, evidence) is not None
@@ -650,6 +653,7 @@ class Machine:
             ):
                 self._keep_evidence(evidence)
         self.register.found.clear()
+        return len(self.effects.notes) > before
 
     def _keep_evidence(self, evidence: Evidence) -> None:
         self.evidence.add(evidence)
