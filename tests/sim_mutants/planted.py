@@ -37,15 +37,21 @@ from ledger.simplex.work import has_work
 from ledger.state import transition
 from ledger.state.blocks import Block, Header, decode_block
 from ledger.state.origin import genesis_block
-from ledger.state.rules import balances
+from ledger.state.rules import balances, membership
 from ledger.state.state import State
-from ledger.state.tables import CASH, Balance
+from ledger.state.tables import CASH, EPOCH, NO_KEY, PARAMS, Balance
 from ledger.wallet.guard import Guard
 from ledger.wallet.journal import DurableLog
 from tests.ledger.gossip.test_joining import test_a_wrong_code_is_found_out_by_both_ends as wrong_code
 from tests.ledger.node.test_transport import test_a_proof_without_the_key_does_not_pass as link_without_the_key
 from tests.ledger.simplex.test_machine import (
     test_f_plus_one_nullifies_are_joined_at_once_and_one_alone_is_not_work as joins_f_plus_one,
+)
+from tests.ledger.state.test_membership import (
+    test_a_quorum_of_households_admits_a_home_with_account_meter_and_seat as admits,
+)
+from tests.ledger.state.test_membership import (
+    test_evidence_counts_for_some_epochs_and_not_for_ever as counts_for_epochs,
 )
 from tests.ledger.wallet import test_guard as guard_tests
 from tests.ledger.wallet.test_durable_log import test_what_was_appended_is_synced_before_append_returns as syncs
@@ -84,7 +90,6 @@ class Planted:
 
 
 NOT_THERE_YET = (
-    ("evidence window short", "double votes are noted, not yet carried by blocks"),
     ("used token after credit", "there are no prepaid tokens"),
 )
 
@@ -346,6 +351,49 @@ def never_sleeping(patch: Patch) -> None:
     patch.setattr(machine, "has_work", lambda at: (at.now_ms > late_ms and not at.tip_is_final) or has_work(at))
 
 
+def votes_at_once(patch: Patch) -> None:
+    patch.setattr(machine.Machine, "votes", property(lambda self: self.me is not None))
+
+
+def own_votes_unread(patch: Patch) -> None:
+    patch.setattr(simulated.Node, "_check_own", lambda self, vote: None)
+
+
+def clones_untold(patch: Patch) -> None:
+    own_votes_unread(patch)
+    patch.setattr(core.Core, "_on_clone_seen", lambda self, peer, message: None)
+
+
+def short_evidence(patch: Patch) -> None:
+    honest = membership.check_evidence
+    patch.setattr(
+        membership,
+        "check_evidence",
+        lambda state, evidence: (
+            None if evidence.epoch != membership.epoch_of(state).number else honest(state, evidence)
+        ),
+    )
+
+
+def lonely_seal(patch: Patch) -> None:
+    """One word of the committee to come is enough."""
+
+    def careless(state: State, height: int) -> bool:
+        epoch, params = membership.epoch_of(state), state.need(PARAMS, NO_KEY)
+        wanted = membership._ranked(state)
+        if wanted == epoch.committee or height - epoch.first_height < params.epoch_blocks_min:
+            wanted = ()
+        if wanted != epoch.coming:
+            epoch = epoch._replace(coming=wanted, ready=())
+            state.put(EPOCH, NO_KEY, epoch)
+        if not wanted or not epoch.ready:
+            return False
+        membership.begin(state, epoch.number + 1, height + 1, wanted)
+        return True
+
+    patch.setattr(membership, "advance", careless)
+
+
 # ---- the rules
 
 
@@ -445,6 +493,9 @@ JOIN_TEST = "tests/ledger/simplex/test_machine.py::" + joins_f_plus_one.__name__
 CODE_TEST = "tests/ledger/gossip/test_joining.py::test_a_wrong_code_is_found_out_by_both_ends"
 LINK_TEST = "tests/ledger/node/test_transport.py::test_a_proof_without_the_key_does_not_pass"
 
+EVIDENCE_TEST = "tests/ledger/state/test_membership.py::" + counts_for_epochs.__name__
+ADMIT_TEST = "tests/ledger/state/test_membership.py::" + admits.__name__
+
 PLANTED = [
     Planted("send before log", "a signed vote is written down after it was sent", send_before_log, "check 6:", 1,
             worlds("calm")),
@@ -455,7 +506,7 @@ PLANTED = [
             one_test(syncs, LOG_TEST)),
     Planted("counter reset at boot", "a node starts at block 0, whatever its disk holds", boot_from_block_0,
             "check 11:", 3, worlds("crash")),
-    Planted("quorum 2f", "2f votes make a certificate", quorum_2f, "check 3:", 5, worlds("equivocator")),
+    Planted("quorum 2f", "2f votes make a certificate", quorum_2f, ": view ", 5, worlds("equivocator")),
     Planted("duplicate votes counted", "each vote is tallied twice", votes_count_twice, "check 5:", 1, worlds("calm")),
     Planted("forgetful signer", "neither guard nor journal remembers a vote after a crash", forgetful_signer,
             "check 4:", 40, worlds("crash")),
@@ -482,6 +533,16 @@ PLANTED = [
             worlds("calm")),
     Planted("local clock in validity", "a block 2 s behind the local clock is invalid for ever", local_clock, "check 12:", 3,
             worlds("partition")),
+    Planted("votes at once", "a started member does not wait for what others hold of its votes", votes_at_once,
+            "check 4:", 60, worlds("restored")),
+    Planted("own votes unread", "an own vote that stands in no record here is not asked about", own_votes_unread,
+            "check 4:", 60, worlds("restored")),
+    Planted("clones untold", "neither votes of its own nor its neighbors tell a copied card", clones_untold, "check 4:", 60,
+            worlds("cloned")),
+    Planted("evidence window short", "evidence counts in its own epoch alone", short_evidence, EVIDENCE_TEST, 1,
+            one_test(counts_for_epochs, EVIDENCE_TEST)),
+    Planted("sealed by one", "one ready node of the next committee is enough", lonely_seal, ADMIT_TEST, 1,
+            one_test(admits, ADMIT_TEST)),
     Planted("never sleeping", "an unfinal ancestor is work at once", never_sleeping, "check 13:", 1, worlds("calm")),
     Planted("nonce not checked", "used and later nonces are admitted", nonce_unchecked, "carries nonce", 10,
             worlds("forger")),
@@ -492,7 +553,7 @@ PLANTED = [
     Planted("transactions' signatures unchecked", "nobody looks at them", unchecked_transactions,
             "a signature that does not hold", 5, worlds("forger")),
     Planted("rounding to the proposer", "what the grid has below 0.0001 goes to the leader",
-            rounding_to_the_proposer, "check 10:", 1, worlds("calm", byzantine=0)),
+            rounding_to_the_proposer, "check 10:", 10, worlds("calm", byzantine=0)),
     Planted("overflow wraps", "a debit wraps around at 2^63 instead of being refused", overflow_wraps, "supply", 5,
             worlds("calm")),
     Planted("money from nothing", "each credit adds a unit", money_from_nothing, "supply", 1, worlds("calm")),
