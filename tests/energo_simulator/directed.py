@@ -9,7 +9,7 @@ from energo_simulator.street import Wanted
 from energo_simulator.world import World
 from ledger.base.intents import Intent
 from ledger.gossip import frames
-from ledger.gossip.flood import Have
+from ledger.gossip.flood import FeedClock, Have
 
 Lost = Callable[[int, int, frames.AnyMessage], bool]
 
@@ -27,7 +27,7 @@ class Directed(World):
 
     def _post(self, sender: int, target: int, frame: bytes) -> None:
         message = decode(frame)
-        self.frames += self.nodes[target].core is not None and not isinstance(message, Have)
+        self.frames += self.nodes[target].core is not None and not isinstance(message, Have | FeedClock)
         if not self.lost(sender, target, message):
             super()._post(sender, target, frame)
 

@@ -28,7 +28,7 @@ from ledger.base.errors import InvalidBlock, InvalidTransaction
 from ledger.base.intents import CHAIN_PREFIX_BYTES, Envelope, Reading
 from ledger.base.votes import Certificate, Kind, Vote, decode_certificate
 from ledger.gossip import joining, sync
-from ledger.node import catchup, transport
+from ledger.node import catchup, core, transport
 from ledger.simplex import machine, register
 from ledger.simplex.bodies import Bodies
 from ledger.simplex.effects import Now, ToSign
@@ -89,9 +89,7 @@ class Planted:
             return self.search(self.seeds)
 
 
-NOT_THERE_YET = (
-    ("used token after credit", "there are no prepaid tokens"),
-)
+NOT_THERE_YET = (("used token after credit", "there are no prepaid tokens"),)
 
 
 def worlds(scenario: str, *, nodes: int = 4, byzantine: int | None = None) -> Search:

@@ -30,7 +30,9 @@ QUIET_FROM_MS = 8_000  # cap-free timeouts and a word of a node that is given ag
 QUIET_MS = 20_000  # and then nothing happens for so long
 HEAL_MS = 60_000  # everything must be final so long after the faults ended
 FEW_BLOCKS = 6  # behind, from which on a node of every other world begins anew at a neighbor's snapshot
-RELINK_MS = 400  # of two cards with one key, each takes the links of the other about so often: a lost link is redialed at once
+RELINK_MS = (
+    400  # of two cards with one key, each takes the links of the other about so often: a lost link is redialed at once
+)
 HOUR_MS = 3_600_000
 
 
