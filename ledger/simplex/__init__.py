@@ -27,7 +27,7 @@ Propose (R3)
 3.2 It extends the highest notarized or final block such that every view between is nullified, and sends those nullifications
 along.
 3.3 Where the stamp would be more than `stale` behind its estimate, the block is an empty tick and the transactions wait for
-the next.
+the next; where fewer than 2f+1 knew the time, one tick after a quiet while is enough.
 
 Notarize (R4)
 4.1 The first valid proposal of the view's leader is notarized, body and vote recorded together before the vote is signed.
@@ -36,7 +36,8 @@ Notarize (R4)
 4.4 A proposal whose parent is not proven, or below the final block, is not notarized.
 4.5 A view between parent and block without a nullification is asked for, and the vote waits.
 4.6 A block is executed before it is voted for; one whose roots or time disagree is invalid and nullified at once.
-4.7 A block with transactions stamped more than 4 `stale` behind our trusted clock is invalid for us, where 2f+1 knew the time.
+4.7 A block with transactions stamped more than 4 `stale` behind our trusted clock is invalid for us; not so where fewer than
+2f+1 knew the time and its parent was certified here less than 4 `stale` ago, because then the lag is the rules' own.
 
 Finalize (R5)
 5.1 A notarization in the current view is answered with FINALIZE once the block was executed, unless we nullified the view.

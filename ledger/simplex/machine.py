@@ -33,7 +33,7 @@ from .messages import BOOT_ID_BYTES, NULLIFICATIONS_MAX, CertificateRequest, Ech
 from .records import Body, Found, Held, Record, decode_record, encode_record
 from .register import Register
 from .requests import Requests
-from .timekeeping import Timekeeper
+from .timekeeping import TRUST_STALE, Timekeeper
 from .view import View
 from .work import Situation, has_work, work_times
 
@@ -93,6 +93,10 @@ class Machine:
         self._nullified_in_a_row = 0
         self._nonempty_notarized_ms = now.mono_ms - 3_600_000
         self._nonempty_at = (0, 0)  # epoch and view of that block
+        self._certified_at, self._certified_ms = (
+            (0, 0),
+            now.mono_ms - 3_600_000,
+        )  # of the newest block that was certified here
         self._retransmit_ms = now.mono_ms
         self._retransmit_after = self.timeout_ms * 2
         self.effects = Effects() if effects is None else effects
@@ -456,7 +460,7 @@ class Machine:
         """The executed block of a certificate; asks for a body that is missing, says what is invalid."""
         known = self.chain.get(block_hash)
         if known is not None:
-            self._note_nonempty(known, now)
+            self._note_certified(known, now)
             return known
         match self.bodies.execute(block_hash):
             case Missing(missing):
@@ -466,13 +470,21 @@ class Machine:
             case Rejected(block, why):
                 self._say_rejected(block, why)
             case Executed() as executed:
-                self._note_nonempty(executed, now)
+                self._note_certified(executed, now)
                 return executed
         return None
 
-    def _note_nonempty(self, executed: Executed, now: Now) -> None:
-        """From the first certificate of a block with transactions on, the intervals of R2 run."""
+    def _is_young(self, parent: Executed, now: Now) -> bool:
+        """Whether a block was certified here lately: an old stamp on its child is then no quiet hour's."""
+        young_ms = TRUST_STALE * self.genesis.timing.stale_ms
+        at = (parent.header.epoch, parent.header.view)
+        return at == self._certified_at and now.mono_ms - self._certified_ms <= young_ms
+
+    def _note_certified(self, executed: Executed, now: Now) -> None:
+        """From the first certificate of a block with transactions on, the intervals of R2 run; of any block, it is young."""
         at = (executed.header.epoch, executed.header.view)
+        if at > self._certified_at:
+            self._certified_at, self._certified_ms = at, now.mono_ms
         if executed.block is not None and executed.block.transactions and at > self._nonempty_at:
             self._nonempty_at, self._nonempty_notarized_ms = at, now.mono_ms
 
@@ -534,7 +546,8 @@ class Machine:
         certificate = None if certificate is None else self.register.fullest(certificate)
         time_ms = block_time_ms(parent.header.time_ms, certificate, self.committee)
         lags = self.estimate_ms(now) - time_ms > self.genesis.timing.stale_ms
-        tick = lags and knows_time(certificate, self.committee)  # where too few know the time, a tick does not help
+        # where too few know the time, one tick shows that the street is awake, and more of them would not help
+        tick = lags and (knows_time(certificate, self.committee) or not self._is_young(parent, now))
         draft = Draft(
             self.epoch,
             self.view,
@@ -596,8 +609,9 @@ class Machine:
             return False
         self.bodies.check_time(block, certificate)
         self.chain.execute(block)
-        held = None if certificate is None else self.register.fullest(certificate)
-        earliest_ms = self.time.earliest_ms(now) if knows_time(held, self.committee) else None
+        parent = self.chain.get(header.parent_hash)
+        lagging = parent is not None and self._is_young(parent, now) and not knows_time(certificate, self.committee)
+        earliest_ms = None if lagging else self.time.earliest_ms(now)
         if block.transactions and earliest_ms is not None and header.time_ms < earliest_ms:
             raise InvalidBlock("block time", header.time_ms, f"at least {earliest_ms}")
         return True

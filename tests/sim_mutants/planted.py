@@ -47,6 +47,9 @@ from tests.ledger.node.test_transport import test_a_proof_without_the_key_does_n
 from tests.ledger.simplex.test_machine import (
     test_f_plus_one_nullifies_are_joined_at_once_and_one_alone_is_not_work as joins_f_plus_one,
 )
+from tests.ledger.simplex.test_protocol import (
+    test_r14_3_an_own_vote_from_outside_is_shown_to_the_wallet as own_votes,
+)
 from tests.ledger.state.test_membership import (
     test_a_quorum_of_households_admits_a_home_with_account_meter_and_seat as admits,
 )
@@ -354,7 +357,7 @@ def votes_at_once(patch: Patch) -> None:
 
 
 def own_votes_unread(patch: Patch) -> None:
-    patch.setattr(simulated.Node, "_check_own", lambda self, vote: None)
+    patch.setattr(machine.Machine, "_saw_own", lambda self, vote: None)
 
 
 def clones_untold(patch: Patch) -> None:
@@ -492,6 +495,7 @@ CODE_TEST = "tests/ledger/gossip/test_joining.py::test_a_wrong_code_is_found_out
 LINK_TEST = "tests/ledger/node/test_transport.py::test_a_proof_without_the_key_does_not_pass"
 
 EVIDENCE_TEST = "tests/ledger/state/test_membership.py::" + counts_for_epochs.__name__
+OWN_TEST = "tests/ledger/simplex/test_protocol.py::" + own_votes.__name__
 ADMIT_TEST = "tests/ledger/state/test_membership.py::" + admits.__name__
 
 PLANTED = [
@@ -522,7 +526,7 @@ PLANTED = [
     Planted("gap not proven", "a view may be passed over without its nullification", gap_unchecked, "check 12:", 10,
             worlds("forger")),
     Planted("proof not compared: blocks", "a range's finalization may be of another block", finalization_of_another,
-            "check 1:", 5, worlds("forger")),
+            "check 1:", 40, worlds("forger")),
     Planted("proof not compared: link", "the proof of who is at the other end is not read", link_proof_unread,
             LINK_TEST, 1, one_test(link_without_the_key, LINK_TEST)),
     Planted("no key confirmation", "the proofs of the key that a code makes are not compared", key_unconfirmed, CODE_TEST,
@@ -534,7 +538,7 @@ PLANTED = [
     Planted("votes at once", "a started member does not wait for what others hold of its votes", votes_at_once,
             "check 4:", 60, worlds("restored")),
     Planted("own votes unread", "an own vote that stands in no record here is not asked about", own_votes_unread,
-            "check 4:", 60, worlds("restored")),
+            OWN_TEST, 1, one_test(own_votes, OWN_TEST)),
     Planted("clones untold", "neither votes of its own nor its neighbors tell a copied card", clones_untold, "check 4:", 60,
             worlds("cloned")),
     Planted("evidence window short", "evidence counts in its own epoch alone", short_evidence, EVIDENCE_TEST, 1,
