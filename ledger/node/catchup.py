@@ -135,6 +135,7 @@ class CatchUp:
         self._hold_ms: Millis = 0
         self._snapshot: _Snapshot | None = None
         self._without: set[int] = set()  # peers that have no snapshot that helps; membership only
+        self._false: set[int] = set()  # peers that showed a false one, until this node is level; membership only
         self._handed = False
         self._repair_ms: Millis = 0
         self._repair_turn = 0
@@ -186,6 +187,7 @@ class CatchUp:
             self._ranges.clear()
             self._snapshot, self._survey_ms = None, None
             self._without.clear()
+            self._false.clear()
             return
         if self._survey(ahead, now) or self._fetch_snapshot(ahead, now):
             return
@@ -336,7 +338,7 @@ class CatchUp:
             return False
         if any(asked.what is What.MANIFEST for asked in self._asked.values()):
             return True
-        peer = self._pick([peer for peer in ahead if peer not in self._without], now)
+        peer = self._pick([peer for peer in ahead if peer not in self._without and peer not in self._false], now)
         if peer is None:
             return False
         self._ask(peer, What.MANIFEST, 0, now)
@@ -348,14 +350,15 @@ class CatchUp:
         if not self._answered(peer, What.MANIFEST) or self._snapshot is not None:
             return
         header = manifest.header
-        if header.height - self._final.height <= self._behind // 2:
-            self._did_well(peer)  # not worth it
+        if header.height - self._final.height <= self._behind // 2 or header.epoch > self.trail().epoch:
+            self._did_well(peer)  # not worth it, or behind a recovery or a seal that is not known yet
             return
         try:
             if not self.trail().is_final(header, decode_proof(manifest.proof)):
                 raise DecodeError("a snapshot of a block that is not proven final")
             self._check_trusted(header)
         except DecodeError as error:
+            self._false.add(peer)
             self.refuse(peer, str(error), now)
             return
         self._did_well(peer)
@@ -427,7 +430,7 @@ class CatchUp:
         try:
             rows = snapshot.assembly.rows()
         except DecodeError as error:  # the manifest lied about its pieces
-            self._without.add(snapshot.peer)
+            self._false.add(snapshot.peer)
             self.refuse(snapshot.peer, f"the state of block {manifest.height}: {error}", now)
             return
         if manifest.height <= self._final.height:

@@ -27,7 +27,7 @@ from ledger.base.crypto import ED25519, Scheme
 from ledger.base.errors import InvalidBlock, InvalidTransaction
 from ledger.base.intents import CHAIN_PREFIX_BYTES, Envelope, Reading
 from ledger.base.votes import Certificate, Kind, Vote, decode_certificate
-from ledger.gossip import joining, sync
+from ledger.gossip import joining, seals, sync
 from ledger.node import catchup, core, transport
 from ledger.simplex import machine, register
 from ledger.simplex.bodies import Bodies
@@ -43,6 +43,7 @@ from ledger.state.tables import CASH, EPOCH, NO_KEY, PARAMS, Balance
 from ledger.wallet.guard import Guard
 from ledger.wallet.journal import DurableLog
 from tests.ledger.gossip.test_joining import test_a_wrong_code_is_found_out_by_both_ends as wrong_code
+from tests.ledger.node import test_catchup as away
 from tests.ledger.node.test_transport import test_a_proof_without_the_key_does_not_pass as link_without_the_key
 from tests.ledger.simplex.test_machine import (
     test_f_plus_one_nullifies_are_joined_at_once_and_one_alone_is_not_work as joins_f_plus_one,
@@ -321,6 +322,18 @@ def key_unconfirmed(patch: Patch) -> None:
     patch.setattr(joining, "is_same", lambda ours, theirs: True)
 
 
+def seals_unproven(patch: Patch) -> None:
+    patch.setattr(seals.Trail, "_proves", lambda self, header, proof: True)
+
+
+def discarded_blocks_taken(patch: Patch) -> None:
+    patch.setattr(seals.Trail, "is_final", lambda self, header, proof: self._proves(header, proof))
+
+
+def snapshots_unproven(patch: Patch) -> None:
+    patch.setattr(seals.Trail, "is_final", lambda self, header, proof: True)
+
+
 def future_stamps(patch: Patch) -> None:
     honest = votes.block_time_ms
     patch.setattr(Bodies, "check_time", lambda self, block, certificate: None)
@@ -491,6 +504,7 @@ def sets_in_their_order(patch: Patch) -> None:
 LOG_TEST = "tests/ledger/wallet/test_durable_log.py::test_what_was_appended_is_synced_before_append_returns"
 VOTE_TEST = "tests/ledger/wallet/test_guard.py::test_a_vote_is_on_disk_before_its_signature_is_given"
 JOIN_TEST = "tests/ledger/simplex/test_machine.py::" + joins_f_plus_one.__name__
+AWAY_TESTS = "tests/ledger/node/test_catchup.py: "
 CODE_TEST = "tests/ledger/gossip/test_joining.py::test_a_wrong_code_is_found_out_by_both_ends"
 LINK_TEST = "tests/ledger/node/test_transport.py::test_a_proof_without_the_key_does_not_pass"
 
@@ -531,6 +545,16 @@ PLANTED = [
             LINK_TEST, 1, one_test(link_without_the_key, LINK_TEST)),
     Planted("no key confirmation", "the proofs of the key that a code makes are not compared", key_unconfirmed, CODE_TEST,
             1, one_test(wrong_code, CODE_TEST)),
+    Planted("proof not compared: seals", "whatever is shown with a seal proves it", seals_unproven, AWAY_TESTS + "a_seal",
+            1, one_test(lambda: away.test_a_seal_is_followed_only_in_its_turn_and_with_its_quorum(away.Past()),
+                        AWAY_TESTS + "a_seal")),
+    Planted("discarded block taken", "a block above a sealing block counts as final", discarded_blocks_taken,
+            AWAY_TESTS + "discarded", 1,
+            one_test(lambda: away.test_a_final_block_that_was_discarded_above_a_seal_proves_nothing(away.Past()),
+                     AWAY_TESTS + "discarded")),
+    Planted("proof not compared: snapshots", "a snapshot is taken whatever its proof says", snapshots_unproven,
+            AWAY_TESTS + "a_state", 1,
+            one_test(lambda: away.test_a_state_that_no_quorum_signed_is_never_taken(away.Past()), AWAY_TESTS + "a_state")),
     Planted("future stamps", "a leader adds an hour to block time, nobody compares", future_stamps, "check 15:", 2,
             worlds("calm")),
     Planted("local clock in validity", "a block 2 s behind the local clock is invalid for ever", local_clock, "check 12:", 3,

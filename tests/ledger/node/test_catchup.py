@@ -18,7 +18,7 @@ from ledger.node.catchup import WORK_BLOCKS, Arrived, Trusted
 from ledger.node.store import Store
 from ledger.simplex.effects import Committed
 from ledger.simplex.messages import Status
-from ledger.state.snapshot import Manifest
+from ledger.state.snapshot import Manifest, check_rows, cut, make_manifest, root_of
 from ledger.state.transition import Executed
 from tests.ledger.finals import SCHEME, FinalChain, Neighbor, Net, Tamper, far_street
 from tests.ledger.streets import ORIGIN_MS, seed_of
@@ -302,3 +302,26 @@ def test_damaged_blocks_come_back_from_neighbors(past: Past, tmp_path: Path) -> 
     assert net.run(120_000, lambda: not node.disk.damaged())
     assert [node.disk.body(height) for height in heights] == [past.disk.blocks[height - 1][0] for height in heights]
     node.disk.close()
+
+
+def forger(net: Net, sender: int, to: int, message: frames.AnyMessage) -> list[frames.AnyMessage]:
+    """Shows a state of its own, whole and sound, under the finalization of a real block."""
+    snapshot = net.nodes[sender].disk.snapshot
+    assert snapshot is not None
+    manifest, chunks = snapshot
+    rows = check_rows(manifest, chunks)[1:]
+    header = manifest.header._replace(state_root=root_of(rows))
+    mine = cut(rows)
+    match message:
+        case Manifest():
+            return [make_manifest(header, manifest.proof, manifest.peaks, mine)]
+        case SnapshotChunk(height, part, _) if height:
+            return [SnapshotChunk(height, part, mine[part])]
+    return [message]
+
+
+def test_a_state_that_no_quorum_signed_is_never_taken(past: Past) -> None:
+    net, node = world(past, forger, forger, forger, forger, snapshot_behind=50)
+    assert net.run(180_000, level(past, node)), node.notes
+    assert node.disk.base == 0
+    assert any("not proven final" in note for note in node.notes)
