@@ -642,8 +642,11 @@ class Store:
     def seals(self, from_epoch: int) -> list[bytes]:
         """The encoded seals of that epoch and of those that follow it in a row; the first 65 of more."""
         found: list[bytes] = []
-        while len(found) <= SEALS_MAX and (raw := self.meta(_seal_key(from_epoch + len(found)))) is not None:
-            found.append(raw)
+        try:
+            while len(found) <= SEALS_MAX and (raw := self.meta(_seal_key(from_epoch + len(found)))) is not None:
+                found.append(raw)
+        except DamagedStore:
+            pass  # the others have it too, and nothing here needs it
         return found
 
     def head(self) -> bytes | None:
@@ -661,13 +664,13 @@ class Store:
 
     def _tail(self, height: int) -> tuple[bytes, list[Header]] | None:
         """What proves a sealing block final that has no finalization of its own: (certificate, headers up to its block)."""
-        raw = self.meta(_tail_key(height))
-        if raw is None:
-            return None
         try:
+            raw = self.meta(_tail_key(height))
+            if raw is None:
+                return None
             certificate, items = codec.want(codec.decode(raw, bytes_max=RANGE_BYTES_MAX), bytes, list)
             return certificate, [header_from_item(item) for item in items]
-        except DecodeError as error:
+        except (DamagedStore, DecodeError) as error:
             raise self._bad(height, error) from None
 
     def _shorter(self, from_height: int, blocks: list[bytes]) -> Range | None:
@@ -730,6 +733,10 @@ class Store:
         fresh = _Row(marks, before, block.header, codec.encode(tuple(block.header)), certificate)
         with self._database.transaction():
             self._database.run(_INSERT, *fresh.values(), raw, events)
+            try:
+                self._tail(height)
+            except DamagedRow:  # another neighbor has what proves it
+                self._database.run("DELETE FROM meta WHERE key = ?", _tail_key(height))
         self._damaged.pop(height, None)
         if height in self._unsure:
             self._unsure.discard(height)

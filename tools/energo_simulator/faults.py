@@ -29,6 +29,7 @@ class Faults:
     villains: int = 0
     churn: bool = False  # seats are given up and taken back, homes nominate
     seats: int = 0  # fewer seats than homes, the others follow; 0: all have one
+    away: int = 0  # members that are off for most of the faults
     restored: int = 0  # members whose card is put back to an older image
     cloned: int = 0  # members whose card is copied, both on
 
@@ -110,6 +111,9 @@ SCENARIOS: dict[str, Scenario] = {
     "restored": _odd("card"),
     "cloned": _odd("copy"),
     "seats": _odd("seats"),
+    "away": lambda rng, homes, f: Faults(
+        away=min(1, f), churn=True, delay_ms_max=rng.choice((20, 200)), loss=rng.choice((0, 50))
+    ),
     **{name: _liar(name) for name in LIARS},
     "swarm": _swarm,
 }

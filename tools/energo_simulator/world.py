@@ -295,6 +295,13 @@ class World:
                 node.cut()
                 self._later(100, 3_000, lambda node=node: self._boot(node))  # type: ignore[misc]
 
+    def _leave(self, numbers: list[int]) -> None:
+        """Some are off for long and come back shortly before the world heals."""
+        for number in numbers:
+            node = self.nodes[number]
+            self._later(2_500, 6_000, node.cut)
+            self._later(FAULTS_MS - 3_000, FAULTS_MS, lambda node=node: self._boot(node))  # type: ignore[misc]
+
     def _take_image(self, number: int) -> None:
         """Copy a member's card while it runs; later it is put back."""
         image = self.nodes[number].disk.copy()
@@ -364,6 +371,8 @@ class World:
             self._later(4_000, 6_000, self._clog)
         if self.faults.blackout:
             self._later(5_000, FAULTS_MS, self._blackout)
+        if self.faults.away:
+            self._leave(self.rng.sample(sorted(self.honest), self.faults.away))
         if self.odd_clocks:
             self._later(6_000, FAULTS_MS, self._jump)
         for place, number in enumerate(sorted(self.copied)):
