@@ -6,15 +6,18 @@ The numbers are those of the consensus design, section 11.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from ledger.base.crypto import ZERO_HASH, Scheme, sha256
+from ledger.base.errors import InvalidBlock
 from ledger.base.genesis import Genesis
 from ledger.base.intents import BUY, CHAIN_PREFIX_BYTES, Reading, Ready, decode_transaction
 from ledger.base.votes import Certificate, Kind, Vote, certificate_is_valid
+from ledger.node.core import Core
+from ledger.simplex.bodies import BODIES_MAX
 from ledger.simplex.effects import Committed
+from ledger.simplex.evidence import WAITING_MAX
 from ledger.simplex.messages import Proposal
-from ledger.state import history
 from ledger.state.blocks import Block
 from ledger.state.chain import Chain
 from ledger.state.events import EpochSealed, Suspended
@@ -23,10 +26,20 @@ from ledger.state.rules.balances import conservation_breach
 from ledger.state.rules.membership import committee_of
 from ledger.state.state import State
 from ledger.state.tables import BALANCE, CASH, INSTRUMENT, ORDER
-from ledger.state.transition import Context, Executed, Matchers, build_block, draft_of
+from ledger.state.transition import Context, Matchers, apply_block, build_block, draft_of
 from ledger.wallet.guard import Signed
 
 from .disk import Disk
+
+VIEWS_HELD_MAX = 40  # above the last final one, with everything final: the open one, and some of a view's length ahead
+JOURNALS_BYTES_MAX = 256 * 1024
+
+
+class Bounded(Protocol):
+    """What the checks on bounds look at."""
+
+    core: Core | None
+    disk: Disk
 
 
 class Violation(Exception):
@@ -91,7 +104,7 @@ class Checker:
             said["NOTARIZE-first"] = b""
         assert disk is not None, "an honest member has a disk"
         record = Signed(int(vote.kind), vote.epoch, vote.view, vote.block_hash, vote.time_ms, vote.signature)
-        if record.encoded() not in disk.votes.durable:
+        if not disk.votes.holds(record.encoded()):
             self._fail(6, f"member {member} sent a {name} of view {vote.view} that is not durable")
 
     def sends_proposal(self, member: int, proposal: Proposal) -> None:
@@ -223,19 +236,42 @@ class Checker:
             self._fail(8, f"at height {height}: an open order has nothing set aside")
 
     def _check_replay(self, block: Block) -> None:
-        """The same transactions under another leader's name: the state may depend on what is in the block alone."""
-        header = block.header
+        """From block 0 on, by the blocks; and by another engine, which has its own leaders and views and the same transactions.
+
+        The second is what an engine behind ABCI is given: transactions, time, whose votes came, who lied. The state may depend
+        on nothing else.
+        """
+        header, below = block.header, self._replay.final
+        try:
+            applied = apply_block(self._replay.context, below, block)
+        except InvalidBlock as error:
+            self._fail(10, f"height {header.height} does not apply when it is replayed from block 0: {error}")
         draft = draft_of(block)
-        built = build_block(
+        other = build_block(
             self._replay.context,
-            self._replay.final,
+            below,
             [decode_transaction(raw) for raw in block.transactions],
-            replace(draft, leader=draft.leader + 1),
+            replace(draft, leader=draft.leader + 1, view=draft.view + 1_000),
             bytes_max=2 * sum(len(raw) for raw in block.transactions) + 1_000,
         )
-        if built.header.tx_root != header.tx_root:
-            self._fail(10, f"height {header.height} carries what a replay does not take")
-        if (built.header.state_root, built.header.receipts_root) != (header.state_root, header.receipts_root):
-            self._fail(10, f"height {header.height} has another state when it is replayed from block 0")
-        peaks = history.append(self._replay.final.peaks, block.hash)
-        self._replay.finalize(Executed(header, block.hash, built.state, peaks, built.events, block))
+        if other.header.tx_root != header.tx_root:
+            self._fail(18, f"height {header.height} carries what another engine does not take")
+        if (other.header.state_root, other.header.receipts_root) != (header.state_root, header.receipts_root):
+            self._fail(18, f"height {header.height} has another state under another engine")
+        self._replay.finalize(applied)
+
+    def has_bounds(self, member: int, node: Bounded) -> None:
+        """What an honest node holds when everything is final."""
+        core = node.core
+        if core is None:
+            return
+        machine = core.machine
+        held = {
+            "views": (len(machine.register.views), VIEWS_HELD_MAX),
+            "bodies": (len(list(machine.bodies)), BODIES_MAX),
+            "evidence": (len(list(machine.evidence)), WAITING_MAX),
+            "bytes of journals": (node.disk.journal.size + node.disk.votes.size, JOURNALS_BYTES_MAX),
+        }
+        for what, (count, most) in held.items():
+            if count > most:
+                self._fail(14, f"member {member} holds {count} {what}, and {most} are enough")

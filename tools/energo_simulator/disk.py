@@ -1,8 +1,10 @@
-"""A node's fake disk: what was synced survives a power cut; of what was not, a seeded part of the last write may be torn."""
+"""A home's card: the real journals over fake files, of which a power cut loses what was not synced; and a store of whole blocks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from ledger.base.genesis import Genesis
 from ledger.base.votes import Certificate
@@ -16,28 +18,42 @@ from ledger.state.origin import from_final, genesis_block
 from ledger.state.snapshot import Manifest, cut, make_manifest, state_of
 from ledger.state.state import load
 from ledger.state.transition import Executed
+from ledger.wallet.journal import DurableLog
+
+from .disk_files import DiskFiles
 
 
-@dataclass
 class Log:
-    """Records in order; only those that were synced outlive a cut."""
+    """The journal of node or signer: the very class that runs at home, on this card's fake files."""
 
-    durable: list[bytes] = field(default_factory=list)
-    pending: list[bytes] = field(default_factory=list)
+    def __init__(self, files: DiskFiles, path: Path, *, witnessed: bool) -> None:
+        self._files, self._path, self._witnessed = files, path, witnessed
+        self._log: DurableLog | None = None
 
-    def append(self, records: list[bytes]) -> None:
-        """Write without syncing."""
-        self.pending += records
+    def open(self) -> list[bytes]:
+        """What it holds, after a start. Raises `DamagedLog`, which no power cut of an honest disk may bring about."""
+        self._log = DurableLog(self._path, self._files, witnessed=self._witnessed)
+        return list(self._log.records)
 
-    def sync(self) -> None:
-        """Make what was written durable."""
-        self.durable += self.pending
-        self.pending = []
+    def append(self, records: Sequence[bytes]) -> None:
+        """Write and sync."""
+        assert self._log is not None, "a node that runs has opened its journals"
+        self._log.append(records)
 
-    def cut(self, kept: int) -> None:
-        """The power fails: of what was not synced a prefix may have reached the disk; a torn record is no record."""
-        self.durable += self.pending[:kept]
-        self.pending = []
+    def rewrite(self, records: Sequence[bytes], beyond: int) -> None:
+        """Put what still matters into a new file, once the old one is larger than `beyond` bytes."""
+        assert self._log is not None, "a node that runs has opened its journals"
+        if self._log.size > beyond:
+            self._log.rewrite(records)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file; 0 before it was opened."""
+        return 0 if self._log is None else self._log.size
+
+    def holds(self, record: bytes) -> bool:
+        """Whether these bytes would still be there after a power cut now."""
+        return record in self._files.durable(self._path)
 
 
 @dataclass
@@ -48,8 +64,7 @@ class Disk:
     """
 
     genesis: Genesis
-    journal: Log = field(default_factory=Log)
-    votes: Log = field(default_factory=Log)
+    files: DiskFiles = field(default_factory=DiskFiles)
     rows: dict[bytes, bytes] = field(default_factory=dict)
     blocks: list[tuple[Block, Certificate | None, tuple[Header, ...]]] = field(default_factory=list)
     forgotten: bool = False  # the wallet found a vote of its key that its record lacks
@@ -61,6 +76,8 @@ class Disk:
     snapshot: tuple[Manifest, list[bytes]] | None = None
 
     def __post_init__(self) -> None:
+        self.journal = Log(self.files, Path("node/consensus.journal"), witnessed=False)
+        self.votes = Log(self.files, Path("wallet/votes.journal"), witnessed=True)
         if self.header is None:
             self.rows = dict(genesis_block(self.genesis).state.rows())
 
@@ -73,8 +90,7 @@ class Disk:
         """What a copy of the card has: everything that is durable now."""
         return replace(
             self,
-            journal=Log(list(self.journal.durable)),
-            votes=Log(list(self.votes.durable)),
+            files=self.files.copy(),
             rows=dict(self.rows),
             blocks=list(self.blocks),
             sealed=dict(self.sealed),

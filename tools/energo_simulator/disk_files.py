@@ -108,6 +108,25 @@ class DiskFiles(Files):
         self._may_fail()
         self._durable_names, self._name_states = dict(self._names), []
 
+    def durable(self, path: Path) -> bytes:
+        """What of a file would be there after a power cut now that loses all it may."""
+        inode = self._durable_names.get(path)
+        return b"" if inode is None else bytes(inode.durable)
+
+    def copy(self) -> DiskFiles:
+        """A copy of the card: what is durable now."""
+        twin = DiskFiles()
+        twin._durable_names = {
+            path: _Inode(bytearray(inode.durable), bytearray(inode.durable))
+            for path, inode in self._durable_names.items()
+        }
+        twin._names = dict(twin._durable_names)
+        return twin
+
+    def fails(self, fail: Callable[[], int]) -> None:
+        """Ask this before each operation from now on."""
+        self._fail = fail
+
     def cut(self, keeps: Keeps) -> None:
         """The power fails, and comes back: what was synced is there, of the rest the sectors that `keeps` says."""
         names = self._durable_names

@@ -32,6 +32,9 @@ def decode(frame: bytes) -> frames.AnyMessage:
     return frames.decode(frame[frames.LENGTH_BYTES :])
 
 
+JOURNAL_BYTES_MAX = 12 * 1024  # so that both journals are rewritten some times in a world
+
+
 class Crash(Exception):
     """The power fails here."""
 
@@ -76,8 +79,10 @@ class Node:
 
     def boot(self, now: Now) -> None:
         """Start from the disk."""
+        self.disk.files.fails(self._power)
+        self._guard = Guard(decode_signed(raw) for raw in self.disk.votes.open())
+        kept = self.disk.journal.open()
         final, certificate = self.disk.final()
-        self._guard = Guard(decode_signed(raw) for raw in self.disk.votes.durable)
         self.core = Core(
             self.genesis,
             MATCHERS,
@@ -92,14 +97,19 @@ class Node:
         )
         if self.disk.forgotten:
             self.core.silence("the wallet does not know what this key signed")
-        self.core.machine.recover(self.disk.journal.durable, now)
+        self.core.machine.recover(kept, now)
         self.drain(now)
 
     def cut(self) -> None:
         """The power fails."""
         self.core = None
-        self.disk.journal.cut(self._rng.randint(0, len(self.disk.journal.pending)))
-        self.disk.votes.cut(self._rng.randint(0, len(self.disk.votes.pending)))
+        share = self._rng.choice((0, 50, 95))
+        self.disk.files.cut(lambda: self._rng.randrange(100) < share)
+
+    def _power(self) -> int:
+        """Asked before each operation of the disk: the power may fail there too."""
+        self._maybe_crash()
+        return 0
 
     def calm(self) -> None:
         """No more crashes from here on."""
@@ -140,12 +150,9 @@ class Node:
             work = self.core.take_work()
             if not work:
                 if trim:  # only now: what a later commit still needs must not leave the journal before it
-                    self._maybe_crash()
-                    self.disk.journal.durable = self.core.machine.live_records()
+                    self.disk.journal.rewrite(self.core.machine.live_records(), JOURNAL_BYTES_MAX)
                 return
             self.disk.journal.append(work.records)
-            self._maybe_crash()
-            self.disk.journal.sync()
             self._maybe_crash()
             for vote in work.own_votes:
                 self._check_own(vote)
@@ -164,7 +171,7 @@ class Node:
                 final, certificate = self.disk.install(work.snapshot)
                 self.checker.put_back(self.number, self.card, final.header.height)
                 self.core.begin_at(final, certificate, now)
-                self.core.machine.recover(self.disk.journal.durable, now)
+                self.core.machine.recover(self.disk.journal.open(), now)
 
     def send(self, to: int | None, message: frames.AnyMessage) -> None:
         """Put a message on the wire, to a peer or to all."""
@@ -207,9 +214,8 @@ class Node:
         if given is None:
             given = Signed(kind, *place, time_ms, self.scheme.sign(self._seed, message))
             self.disk.votes.append([given.encoded()])
-            self._maybe_crash()
-            self.disk.votes.sync()
             self._guard.note(given)
+            self.disk.votes.rewrite([record.encoded() for record in self._guard.live()], JOURNAL_BYTES_MAX)
             self._maybe_crash()
         if isinstance(request, ProposalToSign):
             machine.signed_proposal(request, given.signature, now)

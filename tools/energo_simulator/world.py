@@ -400,6 +400,8 @@ class World:
             core = self.nodes[number].core
             if core is not None and core.silent:
                 raise Violation(f"check 17: member {number} is honest, has one card, and was made to stop voting")
+        for number in sorted(self.honest):
+            self.checker.has_bounds(number, self.nodes[number])
         if len(self.honest) == len(self.nodes):
             self._stay_quiet()
         self._trace.update(b"".join(self.checker.history))
