@@ -10,7 +10,8 @@ from energo_simulator.street import fake_scheme
 from ledger.base.crypto import Scheme
 from ledger.base.genesis import Genesis, Membership
 from ledger.base.intents import Intent, Park, Ready, Transfer, decode_transaction, transaction_bytes
-from ledger.base.votes import Certificate, Kind, Vote, block_time_ms, certificate_of, vote_message
+from ledger.base.recovery import Recovery
+from ledger.base.votes import Certificate, Committee, Kind, Vote, block_time_ms, certificate_of, vote_message
 from ledger.gossip import frames
 from ledger.node.catchup import Arrived
 from ledger.node.core import Archive, Core
@@ -72,11 +73,11 @@ class FinalChain:
         self._waiting.append(raw)
         return raw
 
-    def finalization(self, executed: Executed, signers: int | None = None) -> Certificate:
+    def finalization(self, executed: Executed, committee: Committee | None = None) -> Certificate:
         """By a quorum of the epoch that the block is of."""
-        committee = committee_of(self.chain.final.state)
+        committee = committee or committee_of(self.chain.final.state)
         header, votes = executed.header, []
-        for seat in range(committee.quorum if signers is None else signers):
+        for seat in range(committee.quorum):
             place = (header.epoch, header.view, executed.hash, header.time_ms + 40, seat)
             message = vote_message(self.genesis.chain_id, Kind.FINALIZE, *place)
             votes.append(Vote(Kind.FINALIZE, *place, self.scheme.sign(self._seeds[committee.keys[seat]], message)))
@@ -139,6 +140,27 @@ class FinalChain:
                 self._sign(Ready(committee_hash(epoch.coming)), f"{each.name} node", epoch.number + 1, 0)
         self.step(by_child=by_child)
         assert epoch_of(self.chain.final.state).number == epoch.number + 1, "the epoch is sealed"
+
+    def recover(self, *homes: str) -> None:
+        """A quorum is lost for good: all households agree that the nodes of these homes go on."""
+        final, scheme = self.chain.final, self.scheme
+        keys = tuple(sorted(scheme.public(seed_of(f"{home} node")) for home in homes))
+        agreed = Recovery(epoch_of(final.state).number + 1, self.height, final.hash, keys, ())
+        message = agreed.message(self.genesis.chain_id)
+        seeds = [seed_of(f"{home.name} owner") for home in self.genesis.homes]
+        agreed = agreed._replace(signatures=tuple(sorted((scheme.public(s), scheme.sign(s, message)) for s in seeds)))
+        committee = Committee(agreed.epoch, keys)
+        time_ms = block_time_ms(final.header.time_ms, None, committee)
+        leader = leader_of(1, agreed.epoch, len(committee))
+        draft = Draft(agreed.epoch, 1, leader, time_ms, recovery=agreed.encoded())
+        executed = build_block(self.context, final, [], draft, bytes_max=60_000)
+        certificate = self.finalization(executed, committee)
+        self.chain.add(executed)
+        changes = self.chain.finalize(executed)
+        self.certificate = certificate
+        self.hashes.append(executed.hash)
+        for tell in self.told:
+            tell(Committed(self.chain.final, changes, certificate))
 
 
 Tamper = Callable[["Net", int, int, frames.AnyMessage], list[frames.AnyMessage]]

@@ -232,6 +232,22 @@ def test_questions_that_nobody_asked_for_are_not_answered_with_work(past: Past) 
     assert given[2] == Range((), (), b"")
 
 
+@pytest.mark.parametrize("behind", [5_000, 50])
+def test_over_a_recovery_epoch_ranges_lead(behind: int) -> None:
+    """No seal proves it: the state does, so the node executes its way through, and may use a snapshot only before or after."""
+    past = Past()
+    past.chain.recover("home1", "home2", "home3")
+    past.chain.grow(200)
+    past.chain.seal("home3", 1)
+    past.chain.grow(20)
+    net, node = world(past, snapshot_behind=behind)
+    assert net.run(20_000, level(past, node)), node.notes
+    assert node.core.machine.epoch == 4
+    assert not any("dropped" in note for note in node.notes), node.notes
+    assert node.disk.base == 0 or behind == 50
+    assert sum(isinstance(message, RangeRequest) for _, sender, _, message in net.sent if sender == node.peer) < 60
+
+
 class Carded(Neighbor):
     """A neighbor with the ledger's real file, driven as the process does it."""
 
