@@ -297,6 +297,21 @@ def evidence_of(epoch: int, view: int, signer: int, one: Claim, other: Claim) ->
     return Evidence(epoch, view, signer, first, second)
 
 
+def culprits(one: Certificate, other: Certificate) -> list[Evidence]:
+    """Evidence against everybody who signed both of two certificates of one view that contradict each other.
+
+    Two quorums share more than f members: where the street was forked, more than f keys are named (accountable safety).
+    """
+    if (one.epoch, one.view) != (other.epoch, other.view):
+        return []
+    theirs = {vote.signer: claim_of(vote) for vote in other.votes()}
+    return [
+        evidence_of(vote.epoch, vote.view, vote.signer, claim_of(vote), theirs[vote.signer])
+        for vote in one.votes()
+        if vote.signer in theirs and conflict(claim_of(vote), theirs[vote.signer])
+    ]
+
+
 def decode_evidence(item: object) -> Evidence:
     """Form only, and that its two sides contradict each other. Raises `DecodeError`."""
     epoch, view, signer, *sides = want(item, int, int, int, list, list)

@@ -71,6 +71,7 @@ Verify (R11)
 Evidence (R12)
 12.1 Two different NOTARIZE, FINALIZE or proposals of one member in one view, or NULLIFY and FINALIZE, are kept, recorded, sent to
 everybody and put into the next block.
+12.2 Two certificates of one view that contradict each other name everybody who signed both, more than f members.
 
 Followers (R13)
 13.1 A node without a seat commits by certificates and never votes.

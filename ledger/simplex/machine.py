@@ -17,7 +17,17 @@ from ledger.base.errors import InvalidBlock
 from ledger.base.genesis import Genesis
 from ledger.base.limits import BLOCK_BYTES_MAX
 from ledger.base.units import Millis
-from ledger.base.votes import Certificate, Committee, Evidence, Kind, Vote, block_time_ms, evidence_is_valid, knows_time
+from ledger.base.votes import (
+    Certificate,
+    Committee,
+    Evidence,
+    Kind,
+    Vote,
+    block_time_ms,
+    culprits,
+    evidence_is_valid,
+    knows_time,
+)
 from ledger.state.blocks import Block
 from ledger.state.chain import Chain
 from ledger.state.mempool import Mempool
@@ -384,12 +394,16 @@ class Machine:
         """Keep a certificate from outside if it is new, useful and valid."""
         if certificate.epoch != self.epoch or certificate.view <= self.final_view:
             return False
-        view = self.register.views.get(certificate.view)
-        if view is not None and certificate.kind in view.certificates:
+        held = self.register.certificates(certificate.view)
+        if any((each.kind, each.block_hash) == (certificate.kind, certificate.block_hash) for each in held):
             return False
         if not self.register.holds(certificate):
             self.effects.notes.append(f"a certificate for view {certificate.view} that does not hold was dropped")
             return False
+        self.register.found += [evidence for each in held for evidence in culprits(each, certificate)]
+        self._take_found()
+        if any(each.kind == certificate.kind for each in held):
+            return False  # two of one kind: more than f have lied; the first counts here
         self._look_for_own(certificate)
         self._keep_certificate(certificate)
         return True

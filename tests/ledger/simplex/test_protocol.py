@@ -506,6 +506,25 @@ def test_r12_1_contradictions_are_kept_recorded_sent_and_carried() -> None:
     assert len(list(bench.machine.evidence)) == 1
 
 
+def test_r12_2_two_certificates_that_contradict_each_other_name_more_than_f() -> None:
+    bench = Bench()
+    a, b = bench.block(1, bench.first), bench.block(1, bench.first, salt=1)
+    pairs = [
+        (finalized(bench, 1, a), nullified(bench, 1)),
+        (notarized(bench, 1, a), notarized(bench, 1, b)),
+        (finalized(bench, 1, a), finalized(bench, 1, b)),
+    ]
+    for one, other in pairs:
+        again = Bench()
+        for certificate in (one, other):
+            again.machine.on_certificate(certificate, again.now)
+        assert [evidence.signer for evidence in again.machine.evidence] == [1, 2, 3]
+    same = Bench()
+    for certificate in (pairs[0][0], notarized(bench, 1, a)):
+        same.machine.on_certificate(certificate, same.now)
+    assert list(same.machine.evidence) == []
+
+
 def test_r13_1_a_node_without_a_seat_commits_and_never_votes() -> None:
     bench = Bench(None)
     block = bench.block(1, bench.first)
