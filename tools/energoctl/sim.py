@@ -35,8 +35,13 @@ def seed_range(text: str) -> tuple[int, int]:
     "--byzantine", type=click.IntRange(0, COMMITTEE_MAX), metavar="F", help="Homes that lie (default: up to 1)."
 )
 @click.option("--scenario", default="swarm", show_default=True, metavar="NAME", help="What goes wrong.")
+@click.option(
+    "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that share the seeds."
+)
 @click.pass_context
-def sim(ctx: click.Context, seeds: tuple[int, int], nodes: int | None, byzantine: int | None, scenario: str) -> None:
+def sim(
+    ctx: click.Context, seeds: tuple[int, int], nodes: int | None, byzantine: int | None, scenario: str, jobs: int
+) -> None:
     """Simulate many streets with faults, each from a seed; a broken promise is printed with the command that replays it."""
     from energo_simulator.faults import SCENARIOS
     from energo_simulator.runs import run_seeds
@@ -53,6 +58,7 @@ def sim(ctx: click.Context, seeds: tuple[int, int], nodes: int | None, byzantine
             nodes=nodes,
             byzantine=byzantine,
             scenario=scenario,
+            jobs=jobs,
             progress=lambda seed: tell(seed - first + 1, last - first + 1),
         )
     violations = found["violations"]
@@ -62,6 +68,11 @@ def sim(ctx: click.Context, seeds: tuple[int, int], nodes: int | None, byzantine
     else:
         broken = f"{len(violations)} broke a promise" if violations else "no promise was broken"
         click.echo(f"{found['seeds']} streets: {broken}; trace {found['trace']}")
+        figures = found["figures"]
+        assert isinstance(figures, dict), "runs.py gives a table"
+        click.echo(
+            f"{figures['seeds_per_minute']} a minute; {figures['simulated_seconds_per_cpu_second']} simulated seconds a CPU second"
+        )
         for violation in violations:
             click.echo(
                 f"energoctl sim: seed {violation['seed']}: {violation['what']}; replay: {violation['replay']}", err=True
