@@ -16,22 +16,17 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, Protocol
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
-
 from ledger.base import codec
-from ledger.base.crypto import ED25519, HASH_BYTES, LINK_VERSION, SIGNATURE_BYTES, link_message, sha256
+from ledger.base.crypto import ED25519, HASH_BYTES, KEY_BYTES, LINK_VERSION, SIGNATURE_BYTES, link_message, sha256
 from ledger.base.errors import DecodeError, EnergoError
 from ledger.base.limits import FRAME_BYTES_MAX
 from ledger.base.units import Millis
 from ledger.gossip.frames import LENGTH_BYTES
 from ledger.gossip.joining import is_ask
 
+from .certificate import make_certificate
 from .clock import mono_ms, random_bytes
 from .pacing import Doors, Pulse
 from .signer import Signer
@@ -93,19 +88,6 @@ def decode_welcome(raw: bytes) -> tuple[bool, str]:
     return welcome, words
 
 
-def _certificate() -> tuple[bytes, bytes, bytes]:
-    """(PEM of the certificate, PEM of its key, DER of the certificate), new."""
-    key = Ed25519PrivateKey.generate()
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "energo")])
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(x509.random_serial_number())
-    epoch = datetime(2020, 1, 1, tzinfo=UTC)
-    builder = builder.not_valid_before(epoch).not_valid_after(epoch + timedelta(days=36_500))
-    made = builder.sign(key, None)
-    key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return made.public_bytes(Encoding.PEM), key_pem, made.public_bytes(Encoding.DER)
-
-
 def _in_memory(data: bytes) -> int:
     """A descriptor of an anonymous file with these bytes: ssl loads only files, and keys do not belong on a disk."""
     descriptor = os.memfd_create("energo-tls", os.MFD_CLOEXEC)
@@ -115,17 +97,17 @@ def _in_memory(data: bytes) -> int:
 
 def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext, bytes]:
     """(server's, client's, SHA-256 of the server's certificate)."""
-    pem, key_pem, der = _certificate()
+    made = make_certificate(random_bytes(KEY_BYTES))
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.minimum_version = ssl.TLSVersion.TLSv1_3
     server.num_tickets = 0
-    files = _in_memory(pem), _in_memory(key_pem)
+    files = _in_memory(made.pem), _in_memory(made.key_pem)
     try:
         server.load_cert_chain(f"/proc/self/fd/{files[0]}", f"/proc/self/fd/{files[1]}")
     finally:
         for descriptor in files:
             os.close(descriptor)
-    return server, client_context(), sha256(der)
+    return server, client_context(), sha256(made.der)
 
 
 def client_context() -> ssl.SSLContext:
