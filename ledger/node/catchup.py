@@ -12,7 +12,7 @@ loses its turn for a while, longer each time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -112,8 +112,8 @@ class Trusted(NamedTuple):
 @dataclass
 class _Snapshot:
     assembly: Assembly
-    peer: int  # whose manifest it is
-    sources: set[int] = field(default_factory=set)  # peers that have it, as far as is known; membership only
+    peers: list[int]  # who showed its manifest
+    sources: set[int]  # of those who may still have it; membership only
 
 
 class CatchUp:
@@ -134,6 +134,7 @@ class CatchUp:
         self._more = False
         self._hold_ms: Millis = 0
         self._snapshot: _Snapshot | None = None
+        self._manifests: dict[int, Manifest] = {}  # that were shown, until one is chosen: at most `PEERS_AT_ONCE`
         self._without: set[int] = set()  # peers that have no snapshot that helps; membership only
         self._false: set[int] = set()  # peers that showed a false one, until this node is level; membership only
         self._handed = False
@@ -155,11 +156,13 @@ class CatchUp:
         self._asked.pop(peer, None)
         if self._snapshot is not None:
             self._snapshot.sources.discard(peer)
+        self._manifests.pop(peer, None)
         self._without.discard(peer)
 
     def restarted(self) -> None:
         """The core begins anew at a snapshot (or was not able to): forget what was under way."""
         self._trail, self._snapshot, self._handed, self._more = None, None, False, False
+        self._manifests.clear()
         self._asked.clear()
         self._ranges.clear()
         self._survey_ms = None
@@ -186,6 +189,7 @@ class CatchUp:
             self._asked.clear()
             self._ranges.clear()
             self._snapshot, self._survey_ms = None, None
+            self._manifests.clear()
             self._without.clear()
             self._false.clear()
             return
@@ -336,17 +340,37 @@ class CatchUp:
         head = self.trail().head
         if head is None or head.height - self._final.height <= self._behind:
             return False
-        if any(asked.what is What.MANIFEST for asked in self._asked.values()):
+        asked = sum(each.what is What.MANIFEST for each in self._asked.values())
+        while len(self._manifests) + asked < PEERS_AT_ONCE:
+            done = self._without | self._false | self._manifests.keys()
+            peer = self._pick([peer for peer in ahead if peer not in done], now)
+            if peer is None:
+                break
+            self._without.add(peer)  # until it has shown one
+            self._ask(peer, What.MANIFEST, 0, now)
+            asked += 1
+        if asked:
             return True
-        peer = self._pick([peer for peer in ahead if peer not in self._without and peer not in self._false], now)
-        if peer is None:
-            return False
-        self._ask(peer, What.MANIFEST, 0, now)
-        self._without.add(peer)  # until it has shown one
-        return True
+        self._choose()
+        return self._snapshot is not None and self._fetch_chunks(self._snapshot, now)
+
+    def _choose(self) -> None:
+        """Of the snapshots that were shown, the one that most neighbors have; of those the highest.
+
+        The header is proven, what a manifest says of the pieces is not: homes that are honest have the same ones.
+        """
+        homes: dict[tuple[Header, tuple[bytes, ...]], list[int]] = {}
+        for peer, manifest in self._manifests.items():
+            homes.setdefault((manifest.header, manifest.hashes), []).append(peer)
+        shown, self._manifests = self._manifests, {}
+        if homes:
+            header, _ = best = max(homes, key=lambda each: (len(homes[each]), each[0].height, each[1]))
+            self._ranges.clear()
+            self._snapshot = _Snapshot(Assembly(shown[homes[best][0]]), homes[best], set(homes[best]))
+            self._core.note(f"this node begins anew at block {header.height}: it fetches the state of that block")
 
     def on_manifest(self, peer: int, manifest: Manifest, now: Now) -> None:
-        """What a peer has a snapshot of: taken if it is final and far enough ahead to be worth it."""
+        """What a peer has a snapshot of: of use if it is final and far enough ahead to be worth it."""
         if not self._answered(peer, What.MANIFEST) or self._snapshot is not None:
             return
         header = manifest.header
@@ -363,9 +387,7 @@ class CatchUp:
             return
         self._did_well(peer)
         self._without.discard(peer)
-        self._ranges.clear()
-        self._snapshot = _Snapshot(Assembly(manifest), peer, {*self._ahead(), peer})
-        self._core.note(f"this node begins anew at block {header.height}: it fetches the state of that block")
+        self._manifests[peer] = manifest
 
     def _check_trusted(self, header: Header) -> None:
         trusted = self._trusted
@@ -419,8 +441,7 @@ class CatchUp:
             snapshot.assembly.add(chunk.part, chunk.data)
         except DecodeError as error:
             snapshot.sources.discard(peer)
-            if peer == snapshot.peer:  # another one may be right: what a manifest says of its pieces proves nothing yet
-                self.refuse(peer, str(error), now)
+            self.refuse(peer, str(error), now)
             return
         self._did_well(peer)
 
@@ -430,8 +451,9 @@ class CatchUp:
         try:
             rows = snapshot.assembly.rows()
         except DecodeError as error:  # the manifest lied about its pieces
-            self._false.add(snapshot.peer)
-            self.refuse(snapshot.peer, f"the state of block {manifest.height}: {error}", now)
+            for peer in snapshot.peers:
+                self._false.add(peer)
+                self.refuse(peer, f"the state of block {manifest.height}: {error}", now)
             return
         if manifest.height <= self._final.height:
             return
