@@ -506,7 +506,9 @@ class CatchUp:
             self.refuse(peer, str(error), now)
             return
         self._did_well(peer)
-        if found is not None:
+        if found is None:
+            self._peer(peer).idle_until_ms = now.mono_ms + self._retry_ms
+        else:
             self._stride = max(1, min(RANGE_BLOCKS_MAX, len(found.blocks)))
             self._ranges[found.first] = found
             self._import(now)
@@ -525,6 +527,8 @@ class CatchUp:
             self._core.begin_recovery(blocks[0].recovery, now)
         trail = self.trail()
         if epoch not in trail.committees:
+            if at_front:
+                raise DecodeError("a range of an epoch that does not come next")
             return None  # its committee is known once what stands before it was executed
         if not trail.certifies(certificate):
             raise DecodeError("a range whose finalization does not hold")
