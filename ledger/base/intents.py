@@ -455,7 +455,7 @@ class Envelope:
         )
 
 
-@lru_cache(maxsize=2_048)  # taken in, proposed, executed and stored: the same bytes each time; some 2 MB
+@lru_cache(maxsize=1_024)  # taken in, proposed, executed and stored: the same bytes each time; some 1 MB
 def decode_transaction(raw: bytes) -> Envelope:
     """The transaction in canonical bytes from outside. Raises `DecodeError` and nothing else."""
     version, prefix, kind, sender, nonce, valid_until, body, signature = want(

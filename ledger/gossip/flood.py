@@ -23,12 +23,12 @@ from ledger.state.state import State
 from ledger.state.tables import DEVICE, FEED
 
 HAVE_IDS_MAX: Final = 1_024  # in one announcement: 9 KB
-SEEN_MAX: Final = 20_000  # ids remembered: 160 KB; forgetting one costs asking for a transaction again
+SEEN_MAX: Final = 8_192  # ids remembered, twice what waits at the most: 1 MB; forgetting one costs asking for it again
 ANNOUNCE_MS: Final = 10_000  # a lost transaction is found by its peers after so long
 CLOCK_MS: Final = 30_000  # a lost reading is
 FEEDS_MAX: Final = 8_000  # in one clock: at up to 12 bytes they fill a frame
 GAP_MAX: Final = 400  # readings sent for one clock: what a block takes
-MEMORY_MAX: Final = 4_096  # ids remembered of each peer: as many as wait at the most; 400 KB
+MEMORY_MAX: Final = 4_096  # ids remembered of each peer: as many as wait at the most; 0.9 MB
 RESEND_MS: Final = 5_000  # what was sent may still be on its way; each further time is twice as late
 RESEND_TIMES_MAX: Final = 8  # up to twenty minutes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import signal
 import sys
 from ipaddress import ip_address
@@ -121,6 +122,8 @@ async def _live(settings: Settings, log: Log, keys: tuple[bytes, bytes, bytes], 
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, node.stop)
         ballast.hold()
+        gc.collect()
+        gc.freeze()  # modules and the genesis stay to the end: later collections do not walk through them
         await node.run(lambda running: Api(running, settings.operators, settings.view))
     finally:
         store.close()

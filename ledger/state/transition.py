@@ -80,7 +80,7 @@ class Context:
         return self.genesis.chain_id
 
 
-VERIFIED_MAX: Final = 20_000  # remembered ids: bounds memory; forgetting one costs a verification
+VERIFIED_MAX: Final = 8_192  # remembered ids, twice what waits at the most: 1 MB; forgetting one costs a verification
 
 
 @dataclass(frozen=True)
