@@ -126,7 +126,9 @@ def build_feeds(config: Config, genesis: Genesis, queue: Queue) -> list[Feed]:
             raise ConfigError(f"[[device]] {chosen.name}: the genesis knows no such device; it knows {known}")
         seed = load_key(chosen.key)
         if ED25519.public(seed) != device.key:
-            raise ConfigError(f"{chosen.key}: is not the key that the genesis has for {chosen.name}; restore the right one")
+            raise ConfigError(
+                f"{chosen.key}: is not the key that the genesis has for {chosen.name}; restore the right one"
+            )
         model = models.load(chosen.model)
         if chosen.endpoint not in links:
             links[chosen.endpoint] = ModbusLink(chosen.endpoint, slot_ms=genesis.timing.slot_ms, now_ms=wall_ms)
@@ -150,7 +152,9 @@ async def _run(config: Config, genesis: Genesis, queue: Queue) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     feeds = build_feeds(config, genesis, queue)
-    reader = Reader(genesis, queue, NodeClient(config.node, NODE_TIMEOUT_S), feeds, poll_ms=config.poll_ms, now_ms=wall_ms)
+    reader = Reader(
+        genesis, queue, NodeClient(config.node, NODE_TIMEOUT_S), feeds, poll_ms=config.poll_ms, now_ms=wall_ms
+    )
     notifier = sdnotify.SystemdNotifier()
     notifier.notify("READY=1")
     log.info("ready: %d devices, %d readings wait", len(feeds), queue.length())

@@ -81,7 +81,9 @@ class ModbusLink:
         async with self._busy:
             client = await self._connected()
             for address, words in commands:
-                await self._ask(client.write_registers, unit, f"writing {len(words)} registers at {address}", address, words)
+                await self._ask(
+                    client.write_registers, unit, f"writing {len(words)} registers at {address}", address, words
+                )
 
     async def _connected(self) -> Any:
         if self._client is not None and self._client.connected:

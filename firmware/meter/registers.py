@@ -181,9 +181,7 @@ class Follower:
     def stopped(self) -> bool:
         """Whether the registers have not moved for so long that the meter no longer counts."""
         track = self.track
-        return (
-            not self.limits.rests and track is not None and track.seen_slot - track.moved_slot >= STOPPED_SLOTS
-        )
+        return not self.limits.rests and track is not None and track.seen_slot - track.moved_slot >= STOPPED_SLOTS
 
     def take(self, slot: int) -> Taken | None:
         """The reading of `slot`, which ended before the last poll; None if that poll was not valid or it is reported.

@@ -1,7 +1,7 @@
 """A home's three keys on disk, each a file of its own with rights 0600: owner's (spends), node's (votes), transport's (links).
 
 They are not encrypted yet: whoever holds the card holds the keys. Beside them stands the vote journal; `votes.begun`
-says that there has been one, so that a lost journal is noticed and this key never votes again.
+says that a vote stands in it, so that a lost journal is noticed and this key never votes again.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ class VoteJournal:
 
     def __init__(self, folder: Path) -> None:
         begun, journal, self._forgotten = folder / "votes.begun", folder / "votes.journal", folder / "votes.forgotten"
+        self._begun = begun
         if self._forgotten.exists():
             raise Amnesia(f"{self._forgotten}: {self._forgotten.read_text().strip()}; {_WAY_BACK}")
         if begun.exists() and not journal.exists():
@@ -85,8 +86,13 @@ class VoteJournal:
             self.guard = Guard(decode_signed(raw) for raw in self._log.records)
         except (DamagedLog, DecodeError) as error:
             raise Amnesia(f"{journal}: {error}; {_WAY_BACK}") from None
-        if not begun.exists():
-            write_private(begun, "a vote journal was begun beside this file\n")
+        if self._log.records:
+            self._has_begun()
+
+    def _has_begun(self) -> None:
+        """From the first vote on a journal without one is a lost journal; before it, a wallet may start as often as it likes."""
+        if not self._begun.exists():
+            write_private(self._begun, "a vote stands in the journal beside this file\n")
 
     def forget(self, why: str) -> Amnesia:
         """This key signed what the record lacks: it never votes again, after a restart neither."""
@@ -103,6 +109,7 @@ class VoteJournal:
         if given is None:
             given = Signed(kind, epoch, view, block_hash, time_ms, ED25519.sign(seed, message))
             self._log.append([given.encoded()])
+            self._has_begun()
             self.guard.note(given)
             if self._log.size > JOURNAL_BYTES_MAX:
                 self._log.rewrite(record.encoded() for record in self.guard.live())

@@ -21,6 +21,14 @@ def status(ctx: click.Context) -> None:
         answers.write_facts(_facts(found))
 
 
+def _part(found: dict[str, Any]) -> str:
+    if found["seat"] is None:
+        return f"follows epoch {found['epoch']} without a seat"
+    if not found["voting"]:
+        return f"has a seat in epoch {found['epoch']} and votes once its neighbors told what they hold of its votes"
+    return f"votes in epoch {found['epoch']}"
+
+
 def _facts(found: dict[str, Any]) -> list[tuple[str, object]]:
     finality = found["finality_ms"]
     if found["waiting_for"]:
@@ -47,7 +55,9 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, object]]:
         ("last block", found["block_time"]),
         ("time", found["time"] + (", unsure: this clock was never set" if found["time_unsure"] else "")),
         ("slot", slot),
-        ("homes", f"{found['peers'] + 1} of {found['committee']} linked, a quorum is {found['quorum']}"),
+        ("voters", f"{found['committee']}, a quorum is {found['quorum']}: {found['promise']}"),
+        ("this node", _part(found)),
+        ("linked neighbors", found["peers"]),
         ("waiting transactions", found["mempool"]),
     ]
     if finality["p50"] is not None:

@@ -13,7 +13,7 @@ from ledger.base.errors import DiskFailed, SignerRefused
 from ledger.base.votes import PROPOSE
 from ledger.wallet.guard import FINALIZE, NOTARIZE, NULLIFY, Guard, Signed, decode_signed
 from ledger.wallet.journal import MAGIC, DamagedLog, DurableLog, parse_log, parse_witnessed_log
-from ledger.wallet.keystore import Amnesia, VoteJournal, create_keys, load_keys
+from ledger.wallet.keystore import Amnesia, VoteJournal, create_keys, load_keys, retire_node_key
 
 A, B = sha256(b"a"), sha256(b"b")
 steps = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4), st.sampled_from([A, B]), st.booleans()), max_size=30)
@@ -121,10 +121,49 @@ def test_no_vote_is_forgotten_over_one_damage_however_much_of_the_end_is_lost(tm
 
 
 def test_a_lost_journal_is_amnesia(tmp_path: Path) -> None:
-    VoteJournal(tmp_path).close()
+    journal = VoteJournal(tmp_path)
+    journal.sign(NOTARIZE, 0, 1, A, 5, b"s" * 32, b"message")
+    journal.close()
     (tmp_path / "votes.journal").unlink()
     with pytest.raises(Amnesia, match="is gone"):
         VoteJournal(tmp_path)
+
+
+def test_a_wallet_may_start_as_often_as_it_likes_before_its_first_vote(tmp_path: Path) -> None:
+    for _ in range(3):
+        VoteJournal(tmp_path).close()
+    journal = VoteJournal(tmp_path)
+    assert journal.sign(NOTARIZE, 0, 1, A, 5, b"s" * 32, b"message")[1] == 5
+    journal.close()
+
+
+def test_a_retired_key_is_put_aside_and_the_new_one_votes_after_any_number_of_starts(tmp_path: Path) -> None:
+    create_keys(tmp_path)
+    before = load_keys(tmp_path).public()
+    journal = VoteJournal(tmp_path)
+    journal.sign(NOTARIZE, 0, 1, A, 5, b"s" * 32, b"message")
+    assert "votes.forgotten" in str(journal.forget("this card was copied"))
+    with pytest.raises(Amnesia, match="this card was copied"):
+        VoteJournal(tmp_path)
+    retire_node_key(tmp_path)
+    after = load_keys(tmp_path).public()
+    assert (after[0], after[2]) == (before[0], before[2])
+    assert after[1] != before[1]
+    for _ in range(2):
+        VoteJournal(tmp_path).close()
+    assert VoteJournal(tmp_path).sign(NOTARIZE, 0, 1, B, 5, b"s" * 32, b"message")[1] == 5
+
+
+def test_the_guard_knows_its_own_votes_and_that_it_cannot_tell_of_very_old_ones() -> None:
+    guard = Guard()
+    assert not guard.knows(NOTARIZE, 0, 3, A), "nothing was signed: the vote is another card's"
+    guard.note(Signed(int(NOTARIZE), 0, 100, A, 5, bytes(64)))
+    assert guard.knows(NOTARIZE, 0, 100, A)
+    assert not guard.knows(NOTARIZE, 0, 100, B)
+    assert not guard.knows(FINALIZE, 0, 100, A)
+    assert not guard.knows(NOTARIZE, 0, 101, A)
+    assert guard.knows(NOTARIZE, 0, 99, A)
+    assert not guard.knows(NOTARIZE, 1, 1, A)
 
 
 @given(records=st.lists(st.binary(min_size=1, max_size=60), max_size=8), data=st.data())
