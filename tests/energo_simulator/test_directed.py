@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from energo_simulator.faults import YEARS_MS
+from ledger.base.errors import InvalidBlock
 from ledger.base.intents import Nominate, Park, Transfer
-from ledger.base.votes import Certificate, Kind, Vote
+from ledger.base.recovery import Recovery
+from ledger.base.votes import Certificate, Committee, Kind, Vote
 from ledger.gossip import frames
 from ledger.gossip.flood import Have, Transaction
 from ledger.simplex import machine as machines
@@ -233,3 +235,57 @@ def test_a_clock_in_1970_or_2106_moves_no_block_time(odd: int, skew_ms: int) -> 
         world.pass_ms(1_500)
     final = world.nodes[0].core.chain.final.header  # type: ignore[union-attr]
     assert abs(final.time_ms - world.now_ms) < 5_000
+
+
+# ---- a quorum that is lost for good
+
+
+def signed_recovery(world: Directed, goes_on: tuple[int, ...], signers: tuple[int, ...]) -> Recovery:
+    core = world.nodes[goes_on[0]].core
+    assert core is not None
+    keys = tuple(sorted(world.homes[home].node_key for home in goes_on))
+    final = core.chain.final
+    plain = Recovery(core.machine.epoch + 1, final.header.height, final.hash, keys, ())
+    message = plain.message(world.genesis.chain_id)
+    seeds = [world.street.seed(f"{world.homes[home].name} owner") for home in signers]
+    pairs = sorted((world.scheme.public(seed), world.scheme.sign(seed, message)) for seed in seeds)
+    return plain._replace(signatures=tuple(pairs))
+
+
+def test_a_street_that_lost_its_quorum_begins_again_by_hand_after_a_day() -> None:
+    world = ready(5)
+    world.cut(2, 3, 4)
+    wanted = pay(world, 0)
+    one, two = world.nodes[0], world.nodes[1]
+    assert one.core is not None
+    assert two.core is not None
+    agreed = signed_recovery(world, (0, 1), (0, 1, 4))
+    world.checker.committees[1] = Committee(1, agreed.committee)  # which no block before it names
+    one.core.announce_recovery(agreed, world._now(0))
+    world._guarded(one, lambda: one.drain(world._now(0)))
+    assert world.until(lambda: two.core is not None and two.core.notice is not None, 1_000), "neighbors are told"
+    world.pass_ms(23 * HOUR_MS)
+    assert not world.final(wanted, 0, 1)
+    assert world.until(lambda: world.final(wanted, 0, 1), 2 * HOUR_MS)
+    assert one.core.machine.epoch == 1
+    assert len(one.core.machine.committee) == 2
+    world.start(2, 3, 4)
+    assert world.until(lambda: all(n.core is not None and n.core.machine.epoch >= 1 for n in world.nodes), 120_000)
+    for home in (0, 1, 0, 1, 0, 1):
+        last = pay(world, home)
+        assert world.until(lambda last=last: world.final(last), 60_000)  # type: ignore[misc]
+    world.agree()
+    assert len(world.nodes[0].core.machine.committee) == 5, "their nodes said that they are back"  # type: ignore[union-attr]
+
+
+def test_a_recovery_is_void_once_the_street_has_gone_on() -> None:
+    world = ready(4)
+    core = world.nodes[0].core
+    assert core is not None
+    core.announce_recovery(signed_recovery(world, (0, 1), (0, 1, 2)), world._now(0))
+    wanted = pay(world, 1)
+    assert world.until(lambda: world.final(wanted), 10_000)
+    world.pass_ms(1_000)
+    assert core.notice is None
+    with pytest.raises(InvalidBlock, match="more than half"):
+        core.announce_recovery(signed_recovery(world, (0, 1), (0, 1)), world._now(0))
