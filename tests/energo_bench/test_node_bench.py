@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pstats
+from pathlib import Path
 
 from click.testing import CliRunner
 
@@ -10,9 +12,11 @@ from energo_bench import node
 from energoctl.main import energoctl
 
 
-def test_a_small_street_takes_all_that_is_offered() -> None:
+def test_a_small_street_takes_all_that_is_offered(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    found = node.measure(2, 20, 2, interval_ms=50, tell=lambda done, of: told.append((done, of)))
+    found = node.measure(
+        2, 20, 2, interval_ms=50, tell=lambda done, of: told.append((done, of)), profile=tmp_path / "p"
+    )
     assert (found["offered"], found["finalized"], found["refused"], found["in_time"]) == (40, 40, {}, True)
     assert found["finality_ms"]["p50"] <= found["finality_ms"]["p95"] <= found["finality_ms"]["max"]
     assert 0 < found["blocks"] <= 60
@@ -22,6 +26,8 @@ def test_a_small_street_takes_all_that_is_offered() -> None:
         assert found["bytes_per_day_25_homes"] == found["bytes_written_per_block"] * node.DAY_BLOCKS
         assert found["bytes_written_per_transaction"] > 200
     assert told
+    profiled = pstats.Stats(str(tmp_path / "p")).get_stats_profile()
+    assert "receive" in profiled.func_profiles
 
 
 def test_an_idle_street_is_offered_nothing_and_hardly_works() -> None:

@@ -113,7 +113,7 @@ class Home:
 class Street:
     """The processes, from the making of their folders to their end."""
 
-    def __init__(self, root: Path, nodes: int, interval_ms: int) -> None:
+    def __init__(self, root: Path, nodes: int, interval_ms: int, profile: Path | None = None) -> None:
         street = expand(homes=nodes)
         place = {home.name: HomeFolder(root / home.name) for home in street.homes}
         keys, devices = folders.make_keys(street, lambda name: place[name])
@@ -130,15 +130,12 @@ class Street:
             others = ports[:number] + ports[number + 1 :]
             text = folders.node_text(home, port=ports[number], peers=others)
             folders.write(folder.config("node"), text)
-            self.homes.append(
-                Home(
-                    home.name,
-                    folder,
-                    Process(f"{home.name}'s node", "ledger.node", folder.config("node"), folder.log("node")),
-                    Process(f"{home.name}'s wallet", "ledger.wallet", folder.config("wallet"), folder.log("wallet")),
-                    NodeClient(folder.socket, 10.0),
-                )
+            under = () if profile is None or number else ("-m", "cProfile", "-o", os.fspath(profile.resolve()))
+            node, wallet = (
+                Process(f"{home.name}'s {kind}", f"ledger.{kind}", folder.config(kind), folder.log(kind), under=runner)
+                for kind, runner in (("node", under), ("wallet", ()))
             )
+            self.homes.append(Home(home.name, folder, node, wallet, NodeClient(folder.socket, 10.0)))
         self.genesis: Genesis = load_genesis(self.homes[0].folder.genesis)
 
     def start(self, signals: Signals) -> None:
@@ -321,13 +318,23 @@ def percentiles(samples: list[float]) -> dict[str, float | None]:
 
 
 def measure(
-    nodes: int, rate: float, seconds: float, *, interval_ms: int, tell: Tell, keep: Path | None = None
+    nodes: int,
+    rate: float,
+    seconds: float,
+    *,
+    interval_ms: int,
+    tell: Tell,
+    keep: Path | None = None,
+    profile: Path | None = None,
 ) -> dict[str, Any]:
-    """Run it; see `energoctl bench node`. Raises `BenchFailed`, `ProcessFailed`, `Stopped`."""
+    """Run it; see `energoctl bench node`. Raises `BenchFailed`, `ProcessFailed`, `Stopped`.
+
+    `profile`: a file for what cProfile finds in the first home's node, which is slower under it; leave its figures out.
+    """
     with tempfile.TemporaryDirectory(prefix="energo-bench-") as made, Signals() as signals:
         root = keep or Path(made)
         folders.make_folder(root)
-        street = Street(root, nodes, interval_ms)
+        street = Street(root, nodes, interval_ms, profile)
         try:
             street.start(signals)
             sign_all(street, round(rate * seconds), lambda done, of: None)

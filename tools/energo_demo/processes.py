@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final
@@ -78,10 +78,14 @@ class Signals:
 
 
 class Process:
-    """One process of the street: a module of ours with its configuration; what it says goes to its log."""
+    """One process of the street: a module of ours with its configuration; what it says goes to its log.
 
-    def __init__(self, name: str, module: str, config: Path, log: Path) -> None:
+    `under`: what Python runs it under, such as `-m cProfile -o FILE`.
+    """
+
+    def __init__(self, name: str, module: str, config: Path, log: Path, *, under: Sequence[str] = ()) -> None:
         self.name, self._module, self._config, self._log = name, module, config, log
+        self._under = tuple(under)
         self._running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -91,7 +95,7 @@ class Process:
             self._log.parent.mkdir(parents=True, exist_ok=True)
             with self._log.open("ab") as log:
                 self._running = subprocess.Popen(
-                    [sys.executable, "-m", self._module, "--config", os.fspath(self._config)],
+                    [sys.executable, *self._under, "-m", self._module, "--config", os.fspath(self._config)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

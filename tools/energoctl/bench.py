@@ -332,13 +332,27 @@ def _agreement(row: dict[str, Any]) -> str:
     help="The genesis' least time between blocks with orders.",
 )
 @click.option("--keep", type=click.Path(path_type=Path), metavar="DIR", help="Leave the homes' folders in DIR.")
+@click.option(
+    "--profile",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Run the first node under cProfile (pstats reads it).",
+)
 @click.pass_context
-def node(ctx: click.Context, nodes: int, rate: float, seconds: int, interval_ms: int, keep: Path | None) -> None:
+def node(
+    ctx: click.Context,
+    nodes: int,
+    rate: float,
+    seconds: int,
+    interval_ms: int,
+    keep: Path | None,
+    profile: Path | None,
+) -> None:
     """Run a street of real nodes and wallets under load: finality, bytes written, memory, CPU."""
     from energo_bench import node as yardstick
 
     with answers.progress("seconds") as tell:
-        found = yardstick.measure(nodes, rate, seconds, interval_ms=interval_ms, tell=tell, keep=keep)
+        found = yardstick.measure(nodes, rate, seconds, interval_ms=interval_ms, tell=tell, keep=keep, profile=profile)
     if answers.wants_json(ctx):
         answers.write_json(found)
         return
