@@ -99,6 +99,14 @@ def _troubles(status: Mapping[str, Any]) -> list[Screen]:
         found.append(_screen("catching up", "Catching up", "", "block", str(int(status["height"]))))
     if status["time_unsure"]:
         found.append(_screen("clock", "Clock not set", "", "time is unsure", ""))
+    left_ms = status.get("recovery_in_ms")
+    if left_ms is not None:
+        hours = -(-int(left_ms) // (1_000 * SECONDS_PER_HOUR))
+        found.append(_screen("recovery", "New voters by", "", "hand", f"in {hours} h" if hours else "now"))
+    if status.get("stopped"):
+        found.append(_screen("stopped", "Card copied or", "", "old: no votes", ""))
+    if status.get("trusted_household"):
+        found.append(_screen("trusted", "Trusted house:", "", "nobody may lie", ""))
     return found
 
 

@@ -38,6 +38,15 @@ BALANCE: dict[str, Any] = {
 }
 
 
+def test_what_a_street_must_not_forget_stands_on_the_glass() -> None:
+    status = STATUS | {"recovery_in_ms": 22 * 3_600_000 + 1, "stopped": True, "trusted_household": True}
+    shown = {screen.name: screen.lines for screen in screens(status, BALANCE, [])}
+    assert shown["recovery"] == ("New voters by   ", "hand     in 23 h")
+    assert shown["stopped"] == ("Card copied or  ", "old: no votes   ")
+    assert shown["trusted"] == ("Trusted house:  ", "nobody may lie  ")
+    assert not {"recovery", "stopped", "trusted"} & {screen.name for screen in screens(STATUS, BALANCE, [])}
+
+
 def record(slot: int = 3, **connection: object) -> dict[str, Any]:
     """A slot record with home1's connection, a neighbor's, and home1's plant."""
     own = {

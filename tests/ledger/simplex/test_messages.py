@@ -47,6 +47,12 @@ def test_quorums_are_those_of_the_table(n: int, f: int, q: int) -> None:
     assert 2 * q - n > f  # two quorums share an honest member
 
 
+def test_a_trusted_household_of_two_or_three_needs_a_majority_and_nobody_else_does() -> None:
+    keys = COMMITTEE.keys
+    assert [Committee(0, keys[:n], trusted=True).quorum for n in (1, 2, 3, 4)] == [1, 2, 2, 3]
+    assert [Committee(0, keys[:n]).quorum for n in (1, 2, 3, 4)] == [1, 2, 3, 3]
+
+
 @pytest.mark.parametrize("kind", list(Kind))
 def test_votes_and_certificates_survive_their_bytes(kind: Kind) -> None:
     votes = [vote(signer, kind) for signer in (2, 0, 3)]
