@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,9 +79,14 @@ class Home:
     def until(process: subprocess.Popen[str], words: str) -> str:
         """Read what a process says until it says these words."""
         assert process.stderr is not None
-        for line in process.stderr:
-            if words in line:
-                return line
+        ends = threading.Timer(DEADLINE_S, process.kill)  # one that never says it fails its test, and soon
+        ends.start()
+        try:
+            for line in process.stderr:
+                if words in line:
+                    return line
+        finally:
+            ends.cancel()
         raise AssertionError(f"it ended without saying {words!r}")
 
     def up(self) -> int:
@@ -245,6 +251,7 @@ def test_each_role_may_ask_the_wallet_for_its_own_things_only(home: Home) -> Non
 def test_a_wallet_without_its_journal_serves_links_and_never_votes_again(home: Home) -> None:
     self = home
     self.up()
+    WalletClient(self.folder / "run" / "w" / "node.sock").call(("vote", 1, 0, 1, bytes(32), 0, 0))
     for process in list(self.processes):
         self.stop(process)
     (self.folder / "wallet" / "votes.journal").unlink()
