@@ -101,7 +101,7 @@ class Seen:
 
 
 class Memory:
-    """What one peer has, or was sent, while its link is up; the oldest forgotten first."""
+    """What one peer has, or was sent, of what waits, while its link is up; the oldest forgotten first."""
 
     def __init__(self) -> None:
         self._sent: dict[bytes, tuple[int, Millis]] = {}  # how often, and until when it is not sent again
@@ -127,6 +127,11 @@ class Memory:
             self._sent.pop(next(iter(self._sent)))
         self._sent[short] = (times, until_ms)
         return may
+
+    def forget(self, waiting: Mempool) -> None:
+        """Keep only what still waits here: nothing else is ever announced or sent."""
+        self._has = {short: None for short in self._has if waiting.get(short) is not None}
+        self._sent = {short: sent for short, sent in self._sent.items() if waiting.get(short) is not None}
 
 
 class Flood:
@@ -223,6 +228,7 @@ class Flood:
         if now_ms >= self._announce_ms:
             self._announce_ms = now_ms + ANNOUNCE_MS
             for peer, memory in self._peers.items():
+                memory.forget(self._mempool)
                 found += self._announcement(peer, memory)
         if now_ms >= self._clock_ms:
             self._clock_ms = now_ms + CLOCK_MS

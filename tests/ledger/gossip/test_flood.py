@@ -128,3 +128,18 @@ def test_a_peers_memory_is_bounded() -> None:
         assert memory.may_send(short, 0)
     assert len(memory._has) == len(memory._sent) == MEMORY_MAX
     assert not memory.has(bytes(8))
+
+
+def test_what_waits_no_more_is_forgotten_and_what_waits_is_not_sent_again() -> None:
+    street = Street()
+    street.lose(Transaction)
+    raw = street.reading(0)
+    flood = street.nodes[0].core._flood
+    peer = street.nodes[1].peer
+    gone = bytes(8)
+    flood.came(peer, gone)
+    flood._peers[peer].may_send(gone, street.net.now.mono_ms)
+    flood._peers[peer].forget(street.nodes[0].core.mempool)
+    assert not flood._peers[peer].has(gone)
+    assert list(flood._peers[peer]._sent) == [sha256(raw)[:8]]
+    assert not flood._peers[peer].may_send(sha256(raw)[:8], street.net.now.mono_ms)
