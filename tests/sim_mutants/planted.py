@@ -30,7 +30,7 @@ from ledger.base.intents import CHAIN_PREFIX_BYTES, Envelope, Reading
 from ledger.base.votes import Certificate, Kind, Vote, decode_certificate
 from ledger.gossip import joining, seals, sync
 from ledger.node import catchup, core, transport
-from ledger.simplex import machine, register
+from ledger.simplex import machine, register, voter
 from ledger.simplex.bodies import Bodies
 from ledger.simplex.effects import Now, ToSign
 from ledger.simplex.view import View
@@ -338,7 +338,7 @@ def snapshots_unproven(patch: Patch) -> None:
 def future_stamps(patch: Patch) -> None:
     honest = votes.block_time_ms
     patch.setattr(Bodies, "check_time", lambda self, block, certificate: None)
-    patch.setattr(machine, "block_time_ms", lambda *arguments: honest(*arguments) + 3_600_000)
+    patch.setattr(voter, "block_time_ms", lambda *arguments: honest(*arguments) + 3_600_000)
 
 
 def local_clock(patch: Patch) -> None:
@@ -363,7 +363,7 @@ def never_sleeping(patch: Patch) -> None:
     late_ms = world.FAULTS_MS - 3_000  # the street wakes once more by then, and a short while is enough to see it
     patch.setattr(world, "QUIET_FROM_MS", 0)
     patch.setattr(world, "QUIET_MS", 500)
-    patch.setattr(machine, "has_work", lambda at: (at.now_ms > late_ms and not at.tip_is_final) or has_work(at))
+    patch.setattr(voter, "has_work", lambda at: (at.now_ms > late_ms and not at.tip_is_final) or has_work(at))
 
 
 def votes_at_once(patch: Patch) -> None:
