@@ -37,6 +37,7 @@ def test_an_idle_street_is_offered_nothing_and_hardly_works() -> None:
     assert (found["offered"], found["finalized"]) == (0, 0)
     assert found["blocks"] <= 2  # of a young street, whose first slot has just begun
     assert found["core_share_node"] < 0.2
+    assert found["rss_kib"] < 60 * 1024, "a library that a node does not need?"
 
 
 def test_percentiles_of_nothing_are_none() -> None:
