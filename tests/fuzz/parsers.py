@@ -103,6 +103,9 @@ class _NoDisk(VoteJournal):
         self.guard = guard.Guard()
         self._log = _NoLog()
 
+    def _has_begun(self) -> None:
+        """Nothing to mark."""
+
     def forget(self, why: str) -> Amnesia:
         """Nothing to keep."""
         return Amnesia(why)
