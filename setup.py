@@ -16,6 +16,7 @@ RUNTIME = [
     "cbor2>=5.6",
     "cffi>=1.17",
     "click>=8.1",
+    "cryptography>=43",
     "pymodbus>=3.8",
     "pynacl>=1.5",
     "pyserial>=3.5",

@@ -1,23 +1,21 @@
-"""The certificate that TLS wants of a server: self-signed, of a key of its own, written out here byte by byte.
+"""The certificate that TLS wants of a server: self-signed, new at each start, made by `cryptography` in a process of its own.
 
-Promises X.509 version 3 in DER (RFC 5280, Ed25519 by RFC 8410) that OpenSSL takes. It means nothing by itself: nobody checks its
-name, dates or signature, for the proofs inside the tunnel bind its hash (`transport`). A library that makes certificates would be
-nine MiB in every node's memory for these 300 bytes.
+It means nothing by itself: nobody checks its name, dates or signature, for the proofs inside the tunnel bind its hash
+(`transport`). The library would be nine MiB in every node's memory for these 300 bytes; the process that makes them ends.
 """
 
 from __future__ import annotations
 
-import base64
+import ssl
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-from ledger.base.crypto import ED25519, sha256
+from ledger.base.errors import ConfigError
 
-_INTEGER, _BIT_STRING, _OCTET_STRING, _UTF8, _TIME, _TIME_LONG = 0x02, 0x03, 0x04, 0x0C, 0x17, 0x18
-_SEQUENCE, _SET, _VERSION = 0x30, 0x31, 0xA0
-_ED25519: Final = bytes.fromhex("300506032b6570")  # 1.3.101.112, without parameters
-_COMMON_NAME: Final = bytes.fromhex("0603550403")  # 2.5.4.3
-_BEFORE, _AFTER = b"200101000000Z", b"99991231235959Z"  # a Pi has no clock; the latter is "no end" (RFC 5280, 4.1.2.5)
-_SERIAL_BYTES: Final = 16
+MAKE_S: Final = 60.0  # a Pi Zero under load loads the library in some seconds
+_BETWEEN: Final = "-----BEGIN PRIVATE KEY-----"
 
 
 class Certificate(NamedTuple):
@@ -28,41 +26,37 @@ class Certificate(NamedTuple):
     der: bytes
 
 
-def _der(tag: int, *parts: bytes) -> bytes:
-    """One value with its tag and length."""
-    content = b"".join(parts)
-    size = len(content)
-    assert size < 1 << 16, "nothing here is that long"
-    if size < 0x80:
-        length = bytes([size])
-    elif size < 0x100:
-        length = bytes([0x81, size])
-    else:
-        length = bytes([0x82, size >> 8, size & 0xFF])
-    return bytes([tag]) + length + content
+def make_certificate() -> Certificate:
+    """A new one. Raises `ConfigError` where it cannot be made."""
+    command = [sys.executable, "-m", "ledger.node.certificate"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=MAKE_S, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or b""
+        why = said.decode(errors="replace").strip().splitlines()[-1:] or [str(error)]
+        raise ConfigError(
+            f"no certificate for links could be made ({why[0]}); install energo with its packages"
+        ) from None
+    pem, between, key = done.stdout.decode().partition(_BETWEEN)
+    return Certificate(pem.encode(), (between + key).encode(), ssl.PEM_cert_to_DER_cert(pem))
 
 
-def _pem(label: str, der: bytes) -> bytes:
-    text = base64.b64encode(der).decode()
-    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
-    return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""]).encode()
+def _make() -> bytes:
+    """The certificate and its key in PEM, one behind the other."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+    from cryptography.x509.oid import NameOID
+
+    key = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "energo")])
+    begin = datetime(2020, 1, 1, tzinfo=UTC)  # whatever a Pi without a clock takes for today
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(begin).not_valid_after(begin + timedelta(days=36_500))
+    made = builder.sign(key, None)
+    return made.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def make_certificate(seed: bytes) -> Certificate:
-    """Of the Ed25519 key with this seed (32 bytes), which belongs to this one start of a node."""
-    public = ED25519.public(seed)
-    serial = b"\x40" + sha256(public)[1:_SERIAL_BYTES]  # above zero, and as short as it can be written
-    name = _der(_SEQUENCE, _der(_SET, _der(_SEQUENCE, _COMMON_NAME, _der(_UTF8, b"energo"))))
-    to_sign = _der(
-        _SEQUENCE,
-        _der(_VERSION, _der(_INTEGER, b"\x02")),  # version 3
-        _der(_INTEGER, serial),
-        _ED25519,
-        name,
-        _der(_SEQUENCE, _der(_TIME, _BEFORE), _der(_TIME_LONG, _AFTER)),
-        name,
-        _der(_SEQUENCE, _ED25519, _der(_BIT_STRING, b"\x00", public)),
-    )
-    der = _der(_SEQUENCE, to_sign, _ED25519, _der(_BIT_STRING, b"\x00", ED25519.sign(seed, to_sign)))
-    key = _der(_SEQUENCE, _der(_INTEGER, b"\x00"), _ED25519, _der(_OCTET_STRING, _der(_OCTET_STRING, seed)))
-    return Certificate(_pem("CERTIFICATE", der), _pem("PRIVATE KEY", key), der)
+if __name__ == "__main__":
+    sys.stdout.buffer.write(_make())

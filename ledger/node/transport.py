@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, NamedTuple, Protocol
 
 from ledger.base import codec
-from ledger.base.crypto import ED25519, HASH_BYTES, KEY_BYTES, LINK_VERSION, SIGNATURE_BYTES, link_message, sha256
+from ledger.base.crypto import ED25519, HASH_BYTES, LINK_VERSION, SIGNATURE_BYTES, link_message, sha256
 from ledger.base.errors import DecodeError, EnergoError
 from ledger.base.limits import FRAME_BYTES_MAX
 from ledger.base.units import Millis
@@ -97,7 +97,7 @@ def _in_memory(data: bytes) -> int:
 
 def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext, bytes]:
     """(server's, client's, SHA-256 of the server's certificate)."""
-    made = make_certificate(random_bytes(KEY_BYTES))
+    made = make_certificate()
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.minimum_version = ssl.TLSVersion.TLSv1_3
     server.num_tickets = 0
