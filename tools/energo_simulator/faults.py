@@ -61,18 +61,28 @@ def _swarm(rng: random.Random, homes: int, liars: int) -> Faults:
 def _one_odd(rng: random.Random, faults: Faults, odd: str, homes: int, liars: int) -> Faults:
     """One kind of member that is not as it should be: together they would be more than a committee survives."""
     few = min(1, (homes - 1) // 3)
+    # A card that was put back or copied is told by neighbors that stayed on and hear it: nobody can where a blackout made them
+    # forget what it said, or where the network keeps them apart.
+    heard = replace(
+        faults,
+        delay_ms_max=min(200, faults.delay_ms_max),
+        loss=min(50, faults.loss),
+        slow_ms=0,
+        partitions=False,
+        one_way=False,
+        clogs=False,
+        crash=0,
+        blackout=False,
+    )
     match odd:
         case "liar":
             return replace(faults, villain=rng.choice(LIARS), villains=liars)
         case "clock":
             return replace(faults, clockless=0, odd_clocks=few)
         case "card":
-            return replace(faults, restored=few)
-        case (
-            "copy"
-        ):  # noticed within some redials where neighbors hear both; nobody can where the network keeps them apart
-            near = replace(faults, delay_ms_max=min(200, faults.delay_ms_max), loss=min(50, faults.loss), slow_ms=0)
-            return replace(near, cloned=few, partitions=False, one_way=False, clogs=False, crash=0, blackout=False)
+            return replace(heard, restored=few)
+        case "copy":
+            return replace(heard, cloned=few)
         case "seats":
             return replace(faults, churn=homes > 1, seats=rng.choice((0, 4)) if homes > 4 else 0)
     return faults
