@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from energo_simulator.faults import YEARS_MS
+from energo_simulator.faults import SCENARIOS, YEARS_MS, Faults
 from ledger.base.errors import InvalidBlock
 from ledger.base.intents import Nominate, Park, Transfer
 from ledger.base.recovery import Recovery
@@ -195,12 +195,18 @@ def test_a_committee_that_is_not_there_cannot_be_switched_in() -> None:
     assert world.until(lambda: world.final(wanted), 60_000)
 
 
-def test_nominations_move_a_seat_to_a_follower_that_is_level() -> None:
-    world = ready(4)
-    accounts = sorted(world.genesis.accounts[home.name] for home in world.homes)
-    world.ask(0, Nominate(tuple(accounts[:2])))
-    wanted = pay(world, 1)
-    assert world.until(lambda: world.final(wanted), 10_000)
+def test_nominations_move_a_seat_to_a_follower_that_is_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCENARIOS, "calm", lambda rng, homes, f: Faults(seats=4))
+    world = ready(5)
+    follower = next(n.number for n in world.nodes if n.core is not None and n.core.machine.me is None)
+    account = world.genesis.accounts[world.homes[follower].name]
+    world.ask(0, Nominate((account,)))
+    for home in (1, 2, 3, 1, 2, 3):
+        wanted = pay(world, home)
+        assert world.until(lambda wanted=wanted: world.final(wanted), 20_000)  # type: ignore[misc]
+    assert [n.core.machine.epoch for n in world.nodes if n.core is not None] == [1] * 5
+    assert world.nodes[follower].core.machine.me is not None  # type: ignore[union-attr]
+    assert len(world.nodes[0].core.machine.committee) == 4  # type: ignore[union-attr]
     world.agree()
 
 

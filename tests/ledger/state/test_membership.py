@@ -25,6 +25,7 @@ from ledger.base.votes import (
     vote_message,
 )
 from ledger.state.events import EpochSealed, Receipt, Suspended
+from ledger.state.rules import membership
 from ledger.state.rules.membership import committee_hash, committee_of, epoch_of, members
 from ledger.state.tables import ACCOUNT, MEMBER, Status
 from ledger.state.transition import Draft, Executed, apply_block, build_block
@@ -162,11 +163,16 @@ def test_only_households_whose_nodes_vote_approve() -> None:
     assert town.want(outside, newcomer()) == "no_voter"
 
 
-def test_an_approval_is_out_of_date_one_day_and_counts_no_more() -> None:
+def test_an_approval_that_is_out_of_date_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(membership, "APPROVAL_BLOCKS", 3)
     town = Town(4)
     town.want("home1", newcomer())
-    row = next(row for _, row in town.state.scan(__import__("ledger.state.tables", fromlist=["APPROVAL"]).APPROVAL))
-    assert row.until_height > 10_000
+    town.blocks_of(4)
+    for home in ("home2", "home3"):
+        assert town.want(home, newcomer()) == ""
+    assert len(members(town.state)) == 4, "two of four: the first is out of date"
+    assert town.want("home1", newcomer()) == ""
+    assert len(members(town.state)) == 5
 
 
 def test_a_removed_home_loses_seat_and_links_and_keeps_its_account() -> None:
