@@ -115,7 +115,7 @@ class Node:
         self.names.update(final.state)
         self._peers = dict(self.core.directory.peers)
         self.core.machine.recover(journal.records, self._now())
-        self._notice = NoticeFile(settings.data)
+        self._notice = NoticeFile(settings.data, log.note)
         kept = self._notice.load()
         if kept is not None:
             self._take_notice(*kept)

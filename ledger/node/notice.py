@@ -6,6 +6,7 @@ Losing the file costs waiting again, never the notice itself: neighbors send it.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -23,8 +24,8 @@ SAVE_S: Final = 60.0  # of waiting that a power cut may cost
 class NoticeFile:
     """Of one data folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
+    def __init__(self, folder: Path, note: Callable[[str], None]) -> None:
+        self._path, self._note = folder / FILE_NAME, note
 
     def load(self) -> tuple[Recovery, Millis] | None:
         """The notice and how long it has stood; None where there is none, or none that can be read."""
@@ -34,8 +35,11 @@ class NoticeFile:
             return decode_recovery(recovery), in_range(waited_ms, 0, TIME_MAX_MS, "time waited")
         except FileNotFoundError:
             return None
-        except (OSError, DecodeError):
-            return None  # it waits anew: neighbors send the notice again
+        except (OSError, DecodeError) as error:
+            self._note(
+                f"{self._path} cannot be read ({error}); a recovery that is announced again waits its whole time"
+            )
+            return None
 
     def save(self, recovery: Recovery, waited_ms: Millis) -> None:
         """Keep it. Raises `DiskFailed`."""
